@@ -1,0 +1,46 @@
+"""Names of the gate's keys as the ledger reads them.
+
+The ledger does not import the service, so the names stand here once more; a test holds both
+modules against the table of ``lua/README.md``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StockKeys:
+    """The keys of one stock; all of them share one hash tag."""
+
+    rules: str
+    free: str
+    holders: str
+    claims: str
+    progress: str
+    refused: str
+    round_taken: str
+    class_tier_taken: str
+
+    @classmethod
+    def of(cls, stock_id: str, gate_tag: str, round_id: str, class_tier: str) -> StockKeys:
+        """Name the keys of ``stock_id``, whose first characters are ``gate_tag``.
+
+        Args:
+            stock_id: ``{campaign}-{round}-{class}-{tier}``.
+            gate_tag: The hash tag, a prefix of ``stock_id``.
+            round_id: The round within its campaign, ``r1``.
+            class_tier: ``{class}-{tier}``, ``general-1``.
+        """
+        stock = f"grab:{{{gate_tag}}}{stock_id[len(gate_tag) :]}"
+        taken = f"grab:{{{gate_tag}}}:taken"
+        return cls(
+            rules=f"{stock}:rules",
+            free=f"{stock}:free",
+            holders=f"{stock}:holders",
+            claims=f"{stock}:claims",
+            progress=f"{stock}:progress",
+            refused=f"{stock}:refused",
+            round_taken=f"{taken}:{round_id}",
+            class_tier_taken=f"{taken}:{class_tier}",
+        )
