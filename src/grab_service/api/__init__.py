@@ -1,0 +1,1 @@
+"""HTTP only: turns requests into questions and answers into bytes."""

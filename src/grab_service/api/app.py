@@ -1,0 +1,105 @@
+"""The web application: FastAPI for the ordinary routes, behind the front that serves the hot ones."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from grab_service import keyring, settings
+from grab_service.api import problems, public, vouchers
+from grab_service.api.caller import incoming_of
+from grab_service.api.docs import hot_routes
+from grab_service.api.docs import router as docs_router
+from grab_service.api.front import Front
+from grab_service.api.problems import Code, Problem
+from grab_service.api.reply import Reply
+from grab_service.api.service import Service
+from grab_service.settings import Settings
+
+_CODE_OF_STATUS = {404: Code.RESOURCE_NOT_EXISTS, 405: Code.METHOD_NOT_ALLOWED, 413: Code.TOO_LARGE}
+
+
+def create_app(chosen: Settings) -> ASGIApp:
+    """Return the application for these settings; nothing connects before it is started.
+
+    Raises:
+        keyring.KeyringInvalid: A key file is missing or too short.
+    """
+    service = Service(chosen, keyring.load(chosen))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        try:
+            yield
+        finally:
+            await service.stop()
+
+    app = FastAPI(
+        title="grab-service 消费券抢券",
+        summary="Hands out government consumption vouchers: exactly the stock, provably.",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_tags=[
+            {"name": "claims", "description": "抢券 · claim a voucher"},
+            {"name": "vouchers", "description": "我的票券 · the caller's vouchers and tickets"},
+            {"name": "public", "description": "公开查询 · campaigns, stock, time"},
+            {"name": "health", "description": "运行状态 · probes"},
+        ],
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.service = service
+    app.include_router(hot_routes)
+    app.include_router(vouchers.router)
+    app.include_router(public.router)
+    app.include_router(docs_router)
+    app.add_exception_handler(Problem, _answer_problem)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    return Front(app, service)
+
+
+def create_app_from_environment() -> ASGIApp:
+    """Return the application for the settings of this process's environment (the servers' factory)."""
+    return create_app(settings.load())
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.operation_id or route.name
+
+
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101  registered for this type only
+    return _respond(request, error.code, error.detail, **error.extensions)
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for this type only
+    code = _CODE_OF_STATUS.get(error.status_code, Code.PARAM_ERROR)
+    response = _respond(request, code, None)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _answer_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for this type only
+    errors: list[dict[str, Any]] = [
+        {"field": ".".join(str(part) for part in item["loc"][1:]), "reason": item["msg"]} for item in error.errors()
+    ]
+    return _respond(request, Code.PARAM_ERROR, None, errors=errors)
+
+
+def _respond(request: Request, code: Code, detail: str | None, **extensions: Any) -> Response:
+    incoming = incoming_of(request)
+    reply: Reply = problems.reply(code, incoming.request_id, incoming.language, detail=detail, **extensions)
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body, reply.status, headers, reply.content_type.decode())

@@ -1,0 +1,111 @@
+"""``POST /v1/stocks/{stock_id}/claims``: the request that everyone sends in the same second.
+
+Served as bare ASGI in front of FastAPI's router; nearly every answer is a refusal, and a refusal
+must cost almost nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import ceil
+
+from grab_service import instants
+from grab_service.api import problems
+from grab_service.api.counter import Counter
+from grab_service.api.problems import Code
+from grab_service.api.reply import Reply
+from grab_service.auth import Authenticator
+from grab_service.confirm import Outcome
+from grab_service.gate import Answer, GateUnavailable, Letter
+from grab_service.identity import Distrust, Identity
+from grab_service.tickets import CLAIM_SCOPE
+
+_ASKS_MAX = 3  # a recovery between claim and confirmation makes a request ask again, this often at most
+
+_REFUSALS: Mapping[str, Code] = {
+    Letter.CLOSED: Code.SYSTEM_BUSY,
+    Letter.REFUSED: Code.SYSTEM_BUSY,
+    Letter.NOT_STARTED: Code.NOT_STARTED,
+    Letter.ENDED: Code.ENDED,
+    Letter.PAUSED: Code.PAUSED,
+    Letter.SOLD_OUT: Code.SOLD_OUT,
+    Letter.LIMIT: Code.LIMIT_REACHED,
+}
+
+
+class Claims:
+    """Answers claims.
+
+    Args:
+        counters: The stocks by id; grows when a campaign is loaded while the process runs.
+        authenticator: Says who is asking.
+        waits_for_ledger: Whether a winner's answer waits for the ledger's commit (``GRAB_ACK=ledger``).
+    """
+
+    def __init__(
+        self, counters: Mapping[str, Counter], authenticator: Authenticator, *, waits_for_ledger: bool
+    ) -> None:
+        self._counters = counters
+        self._authenticator = authenticator
+        self._waits_for_ledger = waits_for_ledger
+
+    async def answer(self, stock_id: str, authorization: list[bytes], language: str, request_id: str) -> Reply:
+        """Answer the claim of whoever the token names on one stock."""
+        identity = self._authenticator.identify(authorization)
+        if isinstance(identity, Distrust):
+            return problems.reply(Code.SIGN_ERROR, request_id, language, detail=identity.value)
+        counter = self._counters.get(stock_id)
+        if counter is None:
+            return problems.reply(Code.RESOURCE_NOT_EXISTS, request_id, language)
+        refusal = _not_allowed(identity, counter)
+        if refusal is not None:
+            return problems.reply(refusal, request_id, language)
+
+        return await self._claim(counter, identity.user_ref, language, request_id)
+
+    async def _claim(self, counter: Counter, user_ref: str, language: str, request_id: str) -> Reply:
+        has_won = False
+        for _ in range(_ASKS_MAX):
+            queued = counter.desk.claim(user_ref)
+            if queued is None:
+                return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="Too many claims are waiting.")
+            try:
+                answer = await queued
+            except GateUnavailable:
+                return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate did not answer.")
+            if answer.holding is None or answer.epoch < counter.vault_epoch:
+                return _refusal(answer, counter, request_id, language)
+            has_won = has_won or answer.letter == Letter.WON
+            outcome = await self._confirmed(counter, answer)
+            if outcome is Outcome.COMMITTED:
+                body = counter.voucher_body(answer.holding, replayed=not has_won)
+                return Reply(201 if has_won else 200, body)
+            if outcome is Outcome.LATE:
+                return Reply(202, json.dumps({"state": "PENDING", "stock_id": counter.stock.stock_id}).encode())
+            if outcome is Outcome.REFUSED:
+                break
+        return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The claim is being recovered.")
+
+    async def _confirmed(self, counter: Counter, answer: Answer) -> Outcome:
+        assert answer.holding is not None  # noqa: S101  the caller has looked
+        if not self._waits_for_ledger or answer.holding.epoch < answer.epoch:
+            return Outcome.COMMITTED
+        return await counter.confirmations.wait(answer.holding)
+
+
+def _not_allowed(identity: Identity, counter: Counter) -> Code | None:
+    if CLAIM_SCOPE not in identity.scopes:
+        return Code.FORBIDDEN
+    if not identity.region.startswith(counter.eligible_regions):
+        return Code.NOT_ELIGIBLE
+    return None
+
+
+def _refusal(answer: Answer, counter: Counter, request_id: str, language: str) -> Reply:
+    code = _REFUSALS.get(answer.letter, Code.SYSTEM_BUSY)  # a holding of a gate that is behind the vault is no yes
+    if code is not Code.NOT_STARTED:
+        return problems.reply(code, request_id, language)
+    opens_at = counter.stock.opens_at
+    wait_s = max(1, ceil((instants.to_ms(opens_at) - answer.now_ms) / 1000))
+    return problems.reply(code, request_id, language, retry_after_s=wait_s, opens_at=instants.from_datetime(opens_at))

@@ -1,0 +1,78 @@
+"""The counter of one stock in this process: its desk, its waiting winners, and what a voucher looks like."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from grab_service import instants
+from grab_service.confirm import Confirmations
+from grab_service.desk import Desk
+from grab_service.gate import Holding
+from grab_service.references import VoucherCodes
+from grab_service.stock import Stock
+
+
+@dataclass(slots=True)
+class Counter:
+    """All that a process keeps for one stock.
+
+    Attributes:
+        stock: The stock.
+        desk: Where its claims wait for the gate.
+        confirmations: Where its winners wait for the ledger.
+        eligible_regions: Prefixes of the division codes whose residents may claim.
+        codes: Derives voucher codes.
+        vault_epoch: The round's epoch as the ledger last told it; a gate that is behind it is not believed.
+    """
+
+    stock: Stock
+    desk: Desk
+    confirmations: Confirmations
+    eligible_regions: tuple[str, ...]
+    codes: VoucherCodes
+    vault_epoch: int = 0
+    _available_until_ms: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Work out what every voucher of the stock shares."""
+        self._available_until_ms = instants.to_ms(self.stock.available_until)
+
+    def voucher(self, claim_no: int, claimed_ms: int, *, replayed: bool) -> dict[str, Any]:
+        """Return the voucher as the contract shows it to its owner."""
+        stock = self.stock
+        is_lapsed = time.time() * 1000 >= self._available_until_ms
+        return {
+            "voucher_code": self.codes.code(stock.stock_id, claim_no),
+            **self._facts(claim_no, "EXPIRED" if is_lapsed else "ISSUED", claimed_ms),
+            "replayed": replayed,
+        }
+
+    def pending(self, claimed_ms: int) -> dict[str, Any]:
+        """Return what is shown of a claim that the ledger has not confirmed: no code, no number."""
+        facts = self._facts(0, "PENDING", claimed_ms)
+        del facts["claim_no"]
+        return facts
+
+    def voucher_body(self, holding: Holding, *, replayed: bool) -> bytes:
+        """Return the voucher as JSON."""
+        voucher = self.voucher(holding.claim_no, holding.stream_id.ms, replayed=replayed)
+        return json.dumps(voucher, ensure_ascii=False, separators=(",", ":")).encode()
+
+    def _facts(self, claim_no: int, state: str, claimed_ms: int) -> dict[str, Any]:
+        stock = self.stock
+        return {
+            "stock_id": stock.stock_id,
+            "campaign_id": stock.campaign_id,
+            "round_id": stock.round_id,
+            "class": stock.class_code,
+            "tier": stock.tier,
+            "claim_no": claim_no,
+            "state": state,
+            "claimed_at": instants.from_ms(claimed_ms),
+            "threshold_fen": stock.threshold_fen,
+            "discount_fen": stock.discount_fen,
+            "available_until": instants.from_datetime(stock.available_until),
+        }

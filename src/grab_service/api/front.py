@@ -1,0 +1,94 @@
+"""The outermost ASGI application: serves the two hot routes itself and leaves the rest to FastAPI."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from grab_service import instants
+from grab_service.api import problems
+from grab_service.api.incoming import Incoming, Reception, refuse_content
+from grab_service.api.problems import Code
+from grab_service.api.reply import Reply
+from grab_service.api.service import Service
+
+_log = logging.getLogger(__name__)
+
+_CLAIMS_PREFIX, _CLAIMS_SUFFIX = "/v1/stocks/", "/claims"
+_STOCK_PATH = "/v1/stock"
+_STOCK_CACHING = (b"cache-control", b"public, max-age=1")
+
+
+class Front:
+    """Serves claims and the polled stock picture as bare ASGI.
+
+    Args:
+        app: FastAPI, for everything else.
+        service: The running service.
+    """
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app = app
+        self._service = service
+        self._reception = Reception()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or pass on what is not HTTP."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        incoming = self._reception.read(scope)
+        path: str = scope["path"]
+        method: str = scope["method"]
+        if method == "POST" and path.startswith(_CLAIMS_PREFIX) and path.endswith(_CLAIMS_SUFFIX):
+            reply = await self._claim(path[len(_CLAIMS_PREFIX) : -len(_CLAIMS_SUFFIX)], incoming, receive)
+            await reply.send(send, incoming.request_id)
+        elif path == _STOCK_PATH and method in ("GET", "HEAD"):
+            await self._stock(incoming).send(send, incoming.request_id)
+        else:
+            await self._pass_on(incoming, scope, receive, send)
+
+    async def _claim(self, stock_id: str, incoming: Incoming, receive: Receive) -> Reply:
+        service = self._service
+        try:
+            wrong = await refuse_content(incoming, receive, service.settings.body_bytes_max)
+            if wrong is not None:
+                return problems.reply(wrong[0], incoming.request_id, incoming.language, detail=wrong[1])
+            return await service.claims.answer(stock_id, incoming.authorization, incoming.language, incoming.request_id)
+        except Exception:  # noqa: BLE001  the last resort: the caller gets a problem, the log the cause
+            _log.exception("claim failed unexpectedly, request %s", incoming.request_id)
+            return problems.reply(Code.SYSTEM_ERROR, incoming.request_id, incoming.language)
+
+    def _stock(self, incoming: Incoming) -> Reply:
+        snapshot = self._service.snapshot
+        headers = ((b"etag", snapshot.etag), _STOCK_CACHING)
+        if incoming.if_none_match is not None and snapshot.etag in incoming.if_none_match:
+            return Reply(304, b"", headers=headers)
+        server_time = instants.from_ms(time.time_ns() // 1_000_000)
+        return Reply(200, snapshot.body + server_time.encode() + b'"}', headers=headers)
+
+    async def _pass_on(self, incoming: Incoming, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["incoming"] = incoming
+        has_begun = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                message["headers"] = [
+                    *message["headers"],
+                    (b"request-id", incoming.request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            _log.exception("request %s failed unexpectedly", incoming.request_id)
+            if has_begun:
+                raise
+            reply = problems.reply(Code.SYSTEM_ERROR, incoming.request_id, incoming.language)
+            await reply.send(send, incoming.request_id)

@@ -1,0 +1,105 @@
+"""What every route needs to know of a request, read from its headers in one pass."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import secrets
+from dataclasses import dataclass
+
+from starlette.types import Receive, Scope
+
+from grab_service.api import problems
+from grab_service.api.problems import Code
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(slots=True)
+class Incoming:
+    """The facts of one request.
+
+    Attributes:
+        request_id: The caller's ``Request-Id`` if it is a sane one, else one of ours.
+        language: Of the messages in the answer.
+        authorization: Every ``Authorization`` header, so that a second one can be refused.
+        if_none_match: The ``If-None-Match`` header.
+        content_type: The media type of the body.
+        has_body: Whether the headers announce a body.
+        body_length: The announced length, None when it is not told or not a number.
+    """
+
+    request_id: str
+    language: str
+    authorization: list[bytes]
+    if_none_match: bytes | None = None
+    content_type: bytes = b""
+    has_body: bool = False
+    body_length: int | None = None
+
+
+class Reception:
+    """Reads requests and gives out request ids."""
+
+    def __init__(self) -> None:
+        self._process = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    def read(self, scope: Scope) -> Incoming:
+        """Read the headers of a request."""
+        request_id: str | None = None
+        accept_language: bytes | None = None
+        incoming = Incoming("", problems.CHINESE, [])
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                incoming.authorization.append(value)
+            elif name == b"request-id":
+                request_id = value.decode() if _REQUEST_ID.fullmatch(value) else None
+            elif name == b"accept-language":
+                accept_language = value
+            elif name == b"if-none-match":
+                incoming.if_none_match = value
+            elif name == b"content-type":
+                incoming.content_type = value
+            elif name == b"content-length":
+                incoming.body_length = int(value) if value.isdigit() else None
+                incoming.has_body = incoming.body_length != 0
+            elif name == b"transfer-encoding":
+                incoming.has_body = True
+        incoming.request_id = request_id or f"{self._process}-{next(self._numbers):x}"
+        if accept_language is not None:
+            incoming.language = problems.language_of(accept_language)
+        return incoming
+
+
+async def refuse_content(incoming: Incoming, receive: Receive, body_bytes_max: int) -> tuple[Code, str] | None:
+    """Read a body that should be absent or an empty JSON object; return what is wrong with it, if anything.
+
+    Who claims is in the token and what is claimed is in the path; a body that says more is refused
+    before anybody relies on it.
+    """
+    if not incoming.has_body:
+        return None
+    too_large = (Code.TOO_LARGE, f"The body must not exceed {body_bytes_max} bytes.")
+    if incoming.body_length is not None and incoming.body_length > body_bytes_max:
+        return too_large
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return (Code.PARAM_ERROR, "The body ended early.")
+        body += message.get("body", b"")
+        if len(body) > body_bytes_max:
+            return too_large
+        more = message.get("more_body", False)
+    if not body.strip():
+        return None
+    if not incoming.content_type.lower().startswith(b"application/json"):
+        return (Code.PARAM_ERROR, "A body must be sent as application/json.")
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        return (Code.PARAM_ERROR, "The body is not valid JSON.")
+    return None if content == {} else (Code.PARAM_ERROR, "This request takes no members in its body.")

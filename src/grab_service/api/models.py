@@ -1,0 +1,133 @@
+"""The answers' shapes, for validation on the way out and for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Instant = Annotated[str, Field(description="RFC 3339 with offset +08:00", examples=["2023-12-03T10:00:00.000+08:00"])]
+Fen = Annotated[int, Field(ge=0, description="money in fen, a hundredth of a yuan")]
+
+
+class Shape(BaseModel):
+    """Base of every shape: what is not declared is refused."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class Voucher(Shape):
+    """A voucher, as its owner sees it."""
+
+    voucher_code: Annotated[str, Field(description="cannot be guessed; the same at every replay")]
+    stock_id: str
+    campaign_id: str
+    round_id: str
+    class_: Annotated[str, Field(alias="class")]
+    tier: int
+    claim_no: Annotated[int, Field(ge=1, description="1..quantity, unique in its stock")]
+    state: Literal["ISSUED", "USED", "EXPIRED", "VOID"]
+    claimed_at: Instant
+    threshold_fen: Fen
+    discount_fen: Fen
+    available_until: Instant
+    replayed: bool
+
+
+class PendingClaim(Shape):
+    """A claim that is reserved and on its way to the ledger; asking again gives the voucher."""
+
+    state: Literal["PENDING"]
+    stock_id: str
+
+
+class PendingVoucher(Shape):
+    """A pending claim in a user's list."""
+
+    stock_id: str
+    campaign_id: str
+    round_id: str
+    class_: Annotated[str, Field(alias="class")]
+    tier: int
+    state: Literal["PENDING"]
+    claimed_at: Instant
+    threshold_fen: Fen
+    discount_fen: Fen
+    available_until: Instant
+
+
+class VoucherList(Shape):
+    """A user's vouchers."""
+
+    data: list[Voucher | PendingVoucher]
+
+
+class Ticket(Shape):
+    """A ticket and when it ends."""
+
+    ticket: str
+    expires_at: Instant
+
+
+class ServerTime(Shape):
+    """This server's clock."""
+
+    server_time: Instant
+
+
+class StockFigures(Shape):
+    """One stock in the polled picture; figures are null until the gate has answered for the first time."""
+
+    stock_id: str
+    campaign_id: str
+    round_id: str
+    class_: Annotated[str, Field(alias="class")]
+    tier: int
+    name: str
+    threshold_fen: Fen
+    discount_fen: Fen
+    quantity: int
+    claimed: int | None
+    remaining: int | None
+    booked: Annotated[int | None, Field(description="rows committed in the ledger")]
+    state: Literal["SCHEDULED", "OPEN", "PAUSED", "SOLD_OUT", "ENDED", "RECOVERING"]
+    opens_at: Instant
+    sold_out_at: Instant | None
+
+
+class StockPicture(Shape):
+    """Every stock at one instant."""
+
+    as_of: Instant
+    server_time: Instant
+    stocks: list[StockFigures]
+
+
+class CampaignFacts(Shape):
+    """A campaign: its document as it was loaded, and its stocks."""
+
+    campaign_id: str
+    document: dict[str, Any]
+    stocks: list[dict[str, Any]]
+
+
+class Health(Shape):
+    """The state of the service and of its parts."""
+
+    status: Literal["pass", "warn", "fail"]
+    checks: dict[str, dict[str, Any]]
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457 problem; ``message`` is in Chinese or, by ``Accept-Language``, in English."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    message: str
+    request_id: str
+    server_time: Instant

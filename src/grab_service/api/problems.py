@@ -1,0 +1,136 @@
+"""The catalogue of refusals and failures: one place for status, code and words (RFC 9457).
+
+Everything that answers with a problem takes it from here: the routes, the error handlers, the
+OpenAPI document and its examples.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from enum import Enum
+from typing import Any
+
+from grab_service import instants
+from grab_service.api.reply import NO_STORE, PROBLEM_JSON, Reply
+
+ENGLISH, CHINESE = "en", "zh-CN"
+_BUSY_RETRY_S = (1, 3)  # spread, so that those who were turned away together do not come back together
+
+
+class Code(Enum):
+    """What can be wrong: HTTP status, title, message in Chinese, message in English."""
+
+    PARAM_ERROR = (422, "Invalid request", "参数有误", "The request is not valid.")
+    TOO_LARGE = (413, "Request too large", "请求内容过大", "The request is too large.")
+    METHOD_NOT_ALLOWED = (405, "Method not allowed", "请求方法不支持", "This method is not supported here.")
+    SIGN_ERROR = (401, "Not authenticated", "登录状态无效，请重新登录", "Your sign-in is not valid; sign in again.")
+    FORBIDDEN = (403, "Not allowed", "无权进行此操作", "You are not allowed to do this.")
+    NOT_ELIGIBLE = (
+        403,
+        "Not eligible",
+        "您不符合领取条件，请查看活动规则",
+        "You are not eligible; please read the rules.",
+    )
+    RESOURCE_NOT_EXISTS = (404, "Not found", "活动或券不存在", "There is no such campaign, stock or voucher.")
+    NOT_STARTED = (409, "Not started", "活动尚未开始，请稍后再来", "The round has not started yet.")
+    SOLD_OUT = (409, "Sold out", "本场消费券已抢光", "All vouchers of this round are gone.")
+    PAUSED = (409, "Paused", "活动暂停，请稍后再来", "The round is paused.")
+    ENDED = (409, "Ended", "活动已结束", "The round has ended.")
+    LIMIT_REACHED = (409, "Limit reached", "您已达到领取上限", "You have as many vouchers as one user may have.")
+    FREQUENCY_LIMIT_EXCEED = (429, "Too many requests", "操作太频繁，请稍后再试", "Too many requests; try again later.")
+    SYSTEM_BUSY = (503, "Busy", "系统繁忙，请稍后再试", "The service is busy; please try again.")
+    SYSTEM_ERROR = (500, "Internal error", "系统异常，请稍后再试", "Something went wrong; please try again.")
+
+    def __init__(self, status: int, title: str, chinese: str, english: str) -> None:
+        self.status = status
+        self.title = title
+        self.chinese = chinese
+        self.english = english
+
+    @property
+    def public_code(self) -> str:
+        """The ``code`` of the answer: malformed requests of every kind are PARAM_ERROR to a program."""
+        return "PARAM_ERROR" if self in (Code.TOO_LARGE, Code.METHOD_NOT_ALLOWED) else self.name
+
+
+class Problem(Exception):
+    """A refusal raised by an ordinary route, where a value cannot be returned."""
+
+    def __init__(self, code: Code, detail: str | None = None, **extensions: Any) -> None:
+        super().__init__(code.name)
+        self.code = code
+        self.detail = detail
+        self.extensions = extensions
+
+
+def language_of(accept_language: bytes | None) -> str:
+    """Choose between English and Chinese, which is the default, by ``Accept-Language``."""
+    if not accept_language:
+        return CHINESE
+    best, best_quality = CHINESE, 0.0
+    for part in accept_language[:200].decode("latin-1").split(","):
+        tag, _, parameter = part.strip().partition(";")
+        quality = _quality(parameter)
+        language = {"en": ENGLISH, "zh": CHINESE, "*": CHINESE}.get(tag.split("-")[0].lower())
+        if language is not None and quality > best_quality:
+            best, best_quality = language, quality
+    return best
+
+
+def _quality(parameter: str) -> float:
+    name, _, value = parameter.strip().partition("=")
+    if name != "q":
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        return 0.0
+
+
+def document(code: Code, request_id: str, language: str, detail: str | None, **extensions: Any) -> dict[str, Any]:
+    """Return the problem document of ``code``."""
+    return {
+        "type": f"urn:grab-service:problem:{code.name.lower().replace('_', '-')}",
+        "title": code.title,
+        "status": code.status,
+        "detail": detail or code.english,
+        "code": code.public_code,
+        "message": code.english if language == ENGLISH else code.chinese,
+        "request_id": request_id,
+        "server_time": instants.from_ms(time.time_ns() // 1_000_000),
+        **extensions,
+    }
+
+
+def reply(
+    code: Code,
+    request_id: str,
+    language: str,
+    *,
+    detail: str | None = None,
+    retry_after_s: int | None = None,
+    **extensions: Any,
+) -> Reply:
+    """Return the answer for ``code``.
+
+    Args:
+        code: What is wrong.
+        request_id: The id of the request.
+        language: ``zh-CN`` or ``en``.
+        detail: A sentence for developers; the English message if None.
+        retry_after_s: Seconds after which asking again makes sense; 503 and 429 always say one.
+        extensions: Further members of the document.
+    """
+    headers = [NO_STORE, (b"content-language", language.encode())]
+    if retry_after_s is None and code.status in (429, 503):
+        retry_after_s = random.randint(*_BUSY_RETRY_S)  # noqa: S311  spreads load, hides nothing
+    if retry_after_s is not None:
+        headers.append((b"retry-after", str(retry_after_s).encode()))
+    if code.status == Code.SIGN_ERROR.status:
+        headers.append((b"www-authenticate", b"Bearer"))
+    body = json.dumps(
+        document(code, request_id, language, detail, **extensions), ensure_ascii=False, separators=(",", ":")
+    )
+    return Reply(code.status, body.encode(), PROBLEM_JSON, tuple(headers))

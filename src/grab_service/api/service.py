@@ -1,0 +1,185 @@
+"""A running API process: its connections, its counters and the few tasks that keep them current."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+from grab_service import gate as gates
+from grab_service import resources, snapshot
+from grab_service.api.claims import Claims
+from grab_service.api.counter import Counter
+from grab_service.api.vault import Vault, VaultUnavailable
+from grab_service.auth import Authenticator
+from grab_service.campaign import Campaign
+from grab_service.confirm import Confirmations, Watch
+from grab_service.desk import Desk
+from grab_service.gate import Counts, Gate, GateUnavailable
+from grab_service.keyring import Keyring
+from grab_service.references import UserRefs, VoucherCodes
+from grab_service.settings import Settings
+from grab_service.snapshot import Snapshot
+from grab_service.stock import Stock
+from grab_service.tickets import Tickets
+
+_log = logging.getLogger(__name__)
+
+_LIBRARY_CHECK_S = 1.0
+
+
+class Service:
+    """Everything one API process holds, from start-up to shut-down.
+
+    Attributes:
+        settings: The settings.
+        authenticator: Says who is asking.
+        tickets: Issues tickets.
+        codes: Derives voucher codes.
+        counters: The stocks by id.
+        campaigns: The campaigns by id.
+        claims: Answers claims.
+        snapshot: The polled picture of every stock.
+    """
+
+    def __init__(self, settings: Settings, keyring: Keyring) -> None:
+        self.settings = settings
+        self.tickets = Tickets(keyring.ticket_key)
+        self.codes = VoucherCodes(keyring.voucher_key)
+        self.authenticator = Authenticator(
+            key_set=keyring.jwks,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            tickets=self.tickets,
+            user_refs=UserRefs(keyring.pepper),
+            remembered_max=settings.token_cache_max,
+        )
+        self.counters: dict[str, Counter] = {}
+        self.campaigns: dict[str, Campaign] = {}
+        self.claims = Claims(self.counters, self.authenticator, waits_for_ledger=settings.ack == "ledger")
+        self.snapshot: Snapshot = snapshot.take([], gate_answers=False, now_ms=_now_ms())
+        self.vault_answers = False
+        self.library_is_ours = False
+        self.gate: Gate
+        self.vault: Vault
+        self._exit = AsyncExitStack()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect, and keep everything current from now on; a store that is down is waited for."""
+        settings = self.settings
+        client = gates.connect(settings.redis_url, settings.gate_timeout_ms)
+        self._exit.push_async_callback(client.aclose)
+        self.gate = Gate(client)
+        self.vault = await Vault.open(settings.database_url)
+        self._exit.push_async_callback(self.vault.close)
+        self._keep(self._refresh_catalogue())
+        self._keep(self._refresh_snapshot())
+        self._keep(self._check_library())
+
+    async def stop(self) -> None:
+        """End the tasks and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._exit.aclose()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether claims can be served: stocks are known, the gate is open for them and speaks our library."""
+        return bool(
+            self.counters
+            and self.library_is_ours
+            and self.snapshot.gate_answers
+            and len(self.snapshot.figures) == len(self.counters)
+            and all(counts is not None and counts.is_open for _, counts in self.snapshot.figures)
+        )
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # asyncio holds tasks weakly: one that nobody keeps may vanish.
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("a task of this process has died, which must not happen", exc_info=error)
+
+    async def _refresh_catalogue(self) -> None:
+        while True:
+            try:
+                documents, rows = await self.vault.campaigns()
+            except VaultUnavailable as error:
+                if self.vault_answers:
+                    _log.warning("the ledger's database does not answer: %s", error)
+                self.vault_answers = False
+            else:
+                self.vault_answers = True
+                if documents.keys() != self.campaigns.keys():
+                    self._take_in({name: Campaign.from_document(document) for name, document in documents.items()})
+                for row in rows:
+                    if row.stock_id in self.counters:
+                        self.counters[row.stock_id].vault_epoch = row.epoch
+            await asyncio.sleep(self.settings.catalogue_refresh_ms / 1000)
+
+    def _take_in(self, campaigns: dict[str, Campaign]) -> None:
+        for campaign in campaigns.values():
+            for stock in campaign.stocks():
+                if stock.stock_id not in self.counters:
+                    self.counters[stock.stock_id] = self._counter(stock, tuple(campaign.eligible_regions))
+        self.campaigns = campaigns
+        if self._watch is not None:
+            self._watch.cancel()
+        listener = gates.connect(self.settings.redis_url, self.settings.gate_timeout_ms)
+        watched = {name: (counter.stock, counter.confirmations) for name, counter in self.counters.items()}
+        self._watch = self._keep(Watch(listener, self.gate, watched).run())
+        _log.info("serving %d stocks of %s", len(self.counters), ", ".join(sorted(campaigns)))
+
+    def _counter(self, stock: Stock, eligible_regions: tuple[str, ...]) -> Counter:
+        settings = self.settings
+        return Counter(
+            stock=stock,
+            desk=Desk(self.gate, stock, batch_max=settings.gate_batch_max, waiting_max=settings.claims_waiting_max),
+            confirmations=Confirmations(settings.confirm_timeout_ms / 1000),
+            eligible_regions=eligible_regions,
+            codes=self.codes,
+        )
+
+    async def _refresh_snapshot(self) -> None:
+        known: dict[str, Counts] = {}
+        while True:
+            stocks = [counter.stock for counter in self.counters.values()]
+            gate_answers = False
+            if stocks:
+                try:
+                    counts = await self.gate.counts(stocks)
+                    known = {stock.stock_id: count for stock, count in zip(stocks, counts, strict=True)}
+                    gate_answers = True
+                except GateUnavailable as error:
+                    if self.snapshot.gate_answers:
+                        _log.warning("the gate does not answer: %s", error)
+            figures = [(stock, known.get(stock.stock_id)) for stock in stocks]
+            self.snapshot = snapshot.take(figures, gate_answers=gate_answers, now_ms=_now_ms())
+            await asyncio.sleep(self.settings.snapshot_ms / 1000)
+
+    async def _check_library(self) -> None:
+        ours = resources.library_source()
+        while True:
+            try:
+                is_ours = await self.gate.library() == ours
+            except GateUnavailable:
+                is_ours = False
+            if self.library_is_ours and not is_ours:
+                _log.error("the gate's function library is missing or not this version's: run 'grab recover'")
+            self.library_is_ours = is_ours
+            await asyncio.sleep(_LIBRARY_CHECK_S)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

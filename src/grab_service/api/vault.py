@@ -1,0 +1,62 @@
+"""The API's reads of the ledger, all of them off the claim path and bounded in time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from ledger.catalogue import ClaimRow, StockRow
+
+from ledger import catalogue
+
+_ANSWER_S = 2.0  # a read that takes longer is given up
+_CONNECTIONS_MAX = 4
+
+
+class VaultUnavailable(Exception):
+    """The ledger's database did not answer in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """A bounded pool of connections for reading the ledger."""
+
+    pool: asyncpg.Pool
+
+    @classmethod
+    async def open(cls, database_url: str) -> Vault:
+        """Make the pool; it connects when it is first asked, so a database that is down does no harm here."""
+        pool = await asyncpg.create_pool(
+            database_url, min_size=0, max_size=_CONNECTIONS_MAX, command_timeout=_ANSWER_S, timeout=_ANSWER_S
+        )
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        self.pool.terminate()
+
+    async def campaigns(self) -> tuple[dict[str, dict[str, Any]], list[StockRow]]:
+        """Return the campaigns' documents and the stocks with their epochs."""
+        async with self._connection() as connection:
+            return await catalogue.documents(connection), await catalogue.stock_rows(connection)
+
+    async def claims_of_user(self, user_ref: str) -> list[ClaimRow]:
+        """Return every claim of one user."""
+        async with self._connection() as connection:
+            return await catalogue.claims_of_user(connection, user_ref)
+
+    async def claim_of_user(self, stock_id: str, user_ref: str) -> ClaimRow | None:
+        """Return one user's claim of one stock."""
+        async with self._connection() as connection:
+            return await catalogue.claim_of_user(connection, stock_id, user_ref)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        try:
+            async with self.pool.acquire(timeout=_ANSWER_S) as connection:
+                yield connection
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            raise VaultUnavailable(str(error)) from error

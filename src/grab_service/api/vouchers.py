@@ -1,0 +1,144 @@
+"""The user's routes off the hot path: tickets, my claim, my vouchers."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from ledger.catalogue import ClaimRow
+
+from grab_service import instants
+from grab_service.api.caller import Claimant, IncomingFacts, RunningService
+from grab_service.api.counter import Counter
+from grab_service.api.documented import refusals
+from grab_service.api.incoming import refuse_content
+from grab_service.api.models import PendingClaim, Ticket, Voucher, VoucherList
+from grab_service.api.problems import Code, Problem
+from grab_service.api.service import Service
+from grab_service.api.vault import VaultUnavailable
+from grab_service.gate import Answer, GateUnavailable, Letter
+
+router = APIRouter(tags=["vouchers"])
+
+_NO_STORE = {"Cache-Control": "no-store"}
+_USER_REFUSALS = (Code.SIGN_ERROR, Code.FORBIDDEN, Code.SYSTEM_BUSY)
+
+
+@router.post(
+    "/v1/tickets",
+    operation_id="issueTicket",
+    summary="换取抢券凭证",
+    response_model=Ticket,
+    responses=refusals(*_USER_REFUSALS[:2], Code.TOO_LARGE, Code.PARAM_ERROR),
+)
+async def issue_ticket(
+    caller: Claimant, incoming: IncomingFacts, service: RunningService, request: Request
+) -> JSONResponse:
+    """Exchange a JWT for a ticket, so that the costly signature check is done before the opening.
+
+    用 JWT 换取短凭证；开抢前调用，开抢时不再验签。
+    """
+    wrong = await refuse_content(incoming, request.receive, service.settings.body_bytes_max)
+    if wrong is not None:
+        raise Problem(*wrong)
+    expires_at_s = int(time.time()) + service.settings.ticket_ttl_s
+    ticket = service.tickets.issue(caller.user_ref, caller.region, expires_at_s)
+    body = {"ticket": ticket, "expires_at": instants.from_ms(expires_at_s * 1000)}
+    return JSONResponse(body, headers=_NO_STORE)
+
+
+@router.get(
+    "/v1/stocks/{stock_id}/claims/me",
+    operation_id="getMyClaim",
+    summary="查询我的领取结果",
+    response_model=Voucher | PendingClaim,
+    responses=refusals(*_USER_REFUSALS, Code.RESOURCE_NOT_EXISTS),
+)
+async def get_my_claim(stock_id: str, caller: Claimant, service: RunningService) -> JSONResponse:
+    """Return the caller's voucher of one stock, or PENDING while the ledger has not confirmed it.
+
+    查询本人在该券批次的领取结果；入账前为 PENDING。
+    """
+    counter = service.counters.get(stock_id)
+    if counter is None:
+        raise Problem(Code.RESOURCE_NOT_EXISTS)
+    try:
+        answer = await service.gate.look(counter.stock, caller.user_ref)
+    except GateUnavailable:
+        answer = None
+    if answer is None or answer.letter not in (Letter.HELD, Letter.ABSENT):
+        row = await _ledger_claim(service, stock_id, caller.user_ref)
+        if row is None:
+            raise Problem(Code.SYSTEM_BUSY, "The gate cannot be asked; the ledger does not know of a claim.")
+        return JSONResponse(_recorded(counter, row), headers=_NO_STORE)
+    if answer.holding is None:
+        raise Problem(Code.RESOURCE_NOT_EXISTS, "You hold no voucher of this stock.")
+    if not _is_confirmed(service, counter, answer):
+        return JSONResponse({"state": "PENDING", "stock_id": stock_id}, headers=_NO_STORE)
+    voucher = counter.voucher(answer.holding.claim_no, answer.holding.stream_id.ms, replayed=True)
+    return JSONResponse(voucher, headers=_NO_STORE)
+
+
+@router.get(
+    "/v1/me/vouchers",
+    operation_id="listMyVouchers",
+    summary="我的票券",
+    response_model=VoucherList,
+    responses=refusals(*_USER_REFUSALS, Code.PARAM_ERROR),
+)
+async def list_my_vouchers(
+    caller: Claimant,
+    service: RunningService,
+    state: Annotated[
+        Literal["ISSUED", "USED", "EXPIRED", "VOID", "PENDING"] | None, Query(description="only vouchers in this state")
+    ] = None,
+) -> JSONResponse:
+    """List the caller's vouchers; a claim is shown from the moment it was answered.
+
+    查询本人全部票券；领取成功后立即可见。
+    """
+    counters = list(service.counters.values())
+    rows = {row.stock_id: row for row in await _ledger_claims(service, caller.user_ref)}
+    try:
+        answers = await service.gate.look_at_all([counter.stock for counter in counters], caller.user_ref)
+    except GateUnavailable as error:
+        if not service.claims.waits_for_ledger:
+            raise Problem(Code.SYSTEM_BUSY, "The gate did not answer.") from error
+        answers = []  # every confirmed claim is in the ledger
+    vouchers = [
+        _recorded(service.counters[row.stock_id], row) for row in rows.values() if row.stock_id in service.counters
+    ]
+    for counter, answer in zip(counters, answers, strict=False):
+        if answer.holding is None or counter.stock.stock_id in rows:
+            continue
+        if _is_confirmed(service, counter, answer):
+            vouchers.append(counter.voucher(answer.holding.claim_no, answer.holding.stream_id.ms, replayed=True))
+        else:
+            vouchers.append(counter.pending(answer.holding.stream_id.ms))
+    wanted = [voucher for voucher in vouchers if state is None or voucher["state"] == state]
+    return JSONResponse({"data": sorted(wanted, key=lambda voucher: voucher["claimed_at"])}, headers=_NO_STORE)
+
+
+def _is_confirmed(service: Service, counter: Counter, answer: Answer) -> bool:
+    assert answer.holding is not None  # noqa: S101  the callers have looked
+    return not service.claims.waits_for_ledger or counter.confirmations.is_committed(answer.holding, answer.epoch)
+
+
+def _recorded(counter: Counter, row: ClaimRow) -> dict[str, Any]:
+    return counter.voucher(row.claim_no, instants.to_ms(row.claimed_at), replayed=True)
+
+
+async def _ledger_claim(service: Service, stock_id: str, user_ref: str) -> ClaimRow | None:
+    try:
+        return await service.vault.claim_of_user(stock_id, user_ref)
+    except VaultUnavailable as error:
+        raise Problem(Code.SYSTEM_BUSY, "Neither the gate nor the ledger answered.") from error
+
+
+async def _ledger_claims(service: Service, user_ref: str) -> list[ClaimRow]:
+    try:
+        return await service.vault.claims_of_user(user_ref)
+    except VaultUnavailable as error:
+        raise Problem(Code.SYSTEM_BUSY, "The ledger did not answer.") from error

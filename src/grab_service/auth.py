@@ -1,0 +1,173 @@
+"""Who is calling: verifies the app's JWTs and this service's tickets (RFC 8725 rules).
+
+Keys come from a local set that is read before the opening; nothing is fetched on the request
+path.  A JWT that verified once is remembered by its hash until it expires, since a signature
+check costs some two hundred microseconds and a user asks for several stocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jwt
+
+from grab_service.identity import Distrust, Identity
+from grab_service.references import UserRefs
+from grab_service.tickets import Tickets
+
+TOKEN_BYTES_MAX = 4096
+_LEEWAY_S = 5  # clocks of the app's servers and ours
+_HEADER_FIELDS = frozenset({"alg", "kid", "typ"})
+_ALGORITHM_OF_CURVE = {"Ed25519": "EdDSA", "P-256": "ES256"}
+_SUB = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_REGION = re.compile(r"[0-9]{6}", re.ASCII)
+_SCOPE = re.compile(r"[a-z:_-]{1,32}( [a-z:_-]{1,32}){0,15}", re.ASCII)
+
+
+class KeySetInvalid(Exception):
+    """The set of public keys holds a key that cannot be used; the message says which and why."""
+
+
+class Authenticator:
+    """Turns the ``Authorization`` header into an identity, or into the reason why not.
+
+    Args:
+        key_set: The app's public keys as a JSON Web Key Set; Ed25519 and P-256 keys, each with a ``kid``.
+        issuer: What ``iss`` must be.
+        audience: What ``aud`` must be.
+        tickets: Checks this service's own tickets.
+        user_refs: Turns ``sub`` into the user's reference.
+        remembered_max: How many verified tokens are remembered.
+    """
+
+    def __init__(
+        self,
+        *,
+        key_set: Mapping[str, Any],
+        issuer: str,
+        audience: str,
+        tickets: Tickets,
+        user_refs: UserRefs,
+        remembered_max: int,
+    ) -> None:
+        self._keys = _read_key_set(key_set)
+        self._issuer = issuer
+        self._audience = audience
+        self._tickets = tickets
+        self._user_refs = user_refs
+        self._remembered: dict[bytes, Identity] = {}
+        self._remembered_max = remembered_max
+
+    def identify(self, authorization: Iterable[bytes]) -> Identity | Distrust:
+        """Return who sent a request with these ``Authorization`` header values."""
+        token: str | None = None
+        for value in authorization:
+            if token is not None:
+                return Distrust.REPEATED
+            token = _bearer_token(value)
+            if token is None:
+                return Distrust.MALFORMED
+        if token is None:
+            return Distrust.MISSING
+        if self._tickets.looks_like_one(token):
+            return self._tickets.check(token, time.time())
+        return self._identify_by_jwt(token)
+
+    def _identify_by_jwt(self, token: str) -> Identity | Distrust:
+        digest = hashlib.sha256(token.encode()).digest()
+        identity = self._remembered.get(digest)
+        if identity is not None:
+            return identity if time.time() < identity.expires_at_s + _LEEWAY_S else Distrust.EXPIRED
+        verdict = self._verify(token)
+        if isinstance(verdict, Identity):
+            if len(self._remembered) >= self._remembered_max:
+                self._remembered.pop(next(iter(self._remembered)))
+            self._remembered[digest] = verdict
+        return verdict
+
+    def _verify(self, token: str) -> Identity | Distrust:
+        try:
+            header = jwt.get_unverified_header(token)
+        except jwt.InvalidTokenError:
+            return Distrust.MALFORMED
+        if not header.keys() <= _HEADER_FIELDS or str(header.get("typ", "JWT")).upper() != "JWT":
+            return Distrust.ALGORITHM
+        key = self._keys.get(str(header.get("kid")))
+        if key is None:
+            return Distrust.KEY
+        if header.get("alg") != key.algorithm_name:
+            return Distrust.ALGORITHM
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[key.algorithm_name],
+                issuer=self._issuer,
+                audience=self._audience,
+                leeway=_LEEWAY_S,
+                options={"require": ["exp", "iss", "aud", "sub"], "strict_aud": True},
+            )
+        except jwt.InvalidTokenError as error:
+            return _distrust_of(error)
+        return self._identity_of(claims)
+
+    def _identity_of(self, claims: Mapping[str, Any]) -> Identity | Distrust:
+        sub, region, scope = claims["sub"], claims.get("region", ""), claims.get("scope", "")
+        if not (
+            isinstance(sub, str)
+            and isinstance(region, str)
+            and isinstance(scope, str)
+            and _SUB.fullmatch(sub)
+            and (region == "" or _REGION.fullmatch(region))
+            and (scope == "" or _SCOPE.fullmatch(scope))
+        ):
+            return Distrust.CLAIMS
+        return Identity(self._user_refs.of(sub), region, frozenset(scope.split()), float(claims["exp"]))
+
+
+def _bearer_token(value: bytes) -> str | None:
+    if len(value) > TOKEN_BYTES_MAX or value[:7].lower() != b"bearer ":
+        return None
+    try:
+        return value[7:].decode("ascii")
+    except UnicodeDecodeError:
+        return None
+
+
+def _read_key_set(key_set: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
+    keys: dict[str, jwt.PyJWK] = {}
+    for document in key_set.get("keys", []):
+        kid, curve = document.get("kid"), document.get("crv")
+        if not kid or kid in keys:
+            raise KeySetInvalid(f"each key of the set needs a 'kid' of its own; this one is {kid!r}")
+        if curve not in _ALGORITHM_OF_CURVE:
+            raise KeySetInvalid(f"key {kid!r}: curve {curve!r} is not accepted, only Ed25519 and P-256")
+        try:
+            keys[kid] = jwt.PyJWK(document, algorithm=_ALGORITHM_OF_CURVE[curve])
+        except jwt.InvalidKeyError as error:
+            raise KeySetInvalid(f"key {kid!r}: {error}") from error
+    if not keys:
+        raise KeySetInvalid("the set of public keys is empty: no caller could be verified")
+    return keys
+
+
+_DISTRUST_OF_ERROR: tuple[tuple[type[jwt.InvalidTokenError], Distrust], ...] = (
+    (jwt.ExpiredSignatureError, Distrust.EXPIRED),
+    (jwt.ImmatureSignatureError, Distrust.NOT_YET_VALID),
+    (jwt.InvalidAudienceError, Distrust.AUDIENCE),
+    (jwt.InvalidIssuerError, Distrust.AUDIENCE),
+    (jwt.InvalidSignatureError, Distrust.SIGNATURE),
+    (jwt.MissingRequiredClaimError, Distrust.CLAIMS),
+    (jwt.DecodeError, Distrust.MALFORMED),
+)
+
+
+def _distrust_of(error: jwt.InvalidTokenError) -> Distrust:
+    for kind, distrust in _DISTRUST_OF_ERROR:
+        if isinstance(error, kind):
+            return distrust
+    return Distrust.CLAIMS

@@ -1,0 +1,175 @@
+"""Confirmation: winners wait here until the ledger has committed their entries.
+
+The ledger worker announces how far it has come with each stock's stream, the watermark.  Each
+process listens on one connection for all stocks and wakes the winners whose entries the
+watermark has passed: no task, no timer and no query for each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections import deque
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import NamedTuple
+
+import redis.asyncio as redis
+
+from grab_service.gate import Gate, GateUnavailable, Holding, Progress, StreamId
+from grab_service.stock import Stock
+
+_log = logging.getLogger(__name__)
+
+_SWEEP_S = 0.05  # how exactly the confirmation timeout is kept
+_QUIET_S = 0.5  # without an announcement for so long, winners that wait are looked after by a read
+_RECONNECT_S = 0.2
+_START = StreamId(0, 0)
+
+
+class Outcome(Enum):
+    """What became of a winner's entry."""
+
+    COMMITTED = auto()  # in the ledger
+    REFUSED = auto()  # the ledger refused it: only a recovery can decide
+    EPOCH_OVER = auto()  # a recovery came between: ask the gate again
+    LATE = auto()  # the ledger has not answered in time
+
+
+class _Waiter(NamedTuple):
+    stream_id: StreamId
+    order: int  # makes entries of the heap comparable when a user waits twice
+    epoch: int
+    future: asyncio.Future[Outcome]
+
+
+class Confirmations:
+    """The winners of one stock who wait for the ledger.
+
+    Args:
+        timeout_s: How long one may wait before the answer is LATE.
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._loop = asyncio.get_running_loop()
+        self._epoch = 0
+        self._committed = _START
+        self._refused: set[StreamId] = set()
+        self._by_id: list[_Waiter] = []
+        self._by_deadline: deque[tuple[float, asyncio.Future[Outcome]]] = deque()
+        self._order = 0
+
+    @property
+    def are_awaited(self) -> bool:
+        """Whether any winner waits."""
+        return bool(self._by_deadline)
+
+    def is_committed(self, holding: Holding, gate_epoch: int) -> bool:
+        """Whether the entry of ``holding`` is known to be in the ledger, the gate being at ``gate_epoch``.
+
+        A holding of an earlier epoch was rebuilt from the ledger, so it is.
+        """
+        if holding.epoch < gate_epoch:
+            return True
+        return self._epoch == holding.epoch and holding.stream_id <= self._committed and not self._is_refused(holding)
+
+    def wait(self, holding: Holding) -> asyncio.Future[Outcome]:
+        """Return a future of what becomes of an entry of the gate's current epoch."""
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        outcome = self._outcome_of(holding.epoch, holding.stream_id)
+        if outcome is not None:
+            future.set_result(outcome)
+            return future
+        self._order += 1
+        heapq.heappush(self._by_id, _Waiter(holding.stream_id, self._order, holding.epoch, future))
+        self._by_deadline.append((self._loop.time() + self._timeout_s, future))
+        return future
+
+    def advance(self, progress: Progress) -> None:
+        """Take in how far the ledger is, and wake those whom it concerns."""
+        if progress.epoch < self._epoch:
+            return
+        if progress.epoch > self._epoch:
+            self._epoch, self._committed, self._refused = progress.epoch, _START, set()
+        self._committed = max(self._committed, progress.committed)
+        self._refused |= progress.refused
+        while self._by_id:
+            waiter = self._by_id[0]
+            outcome = self._outcome_of(waiter.epoch, waiter.stream_id)
+            if outcome is None and not waiter.future.done():
+                break
+            heapq.heappop(self._by_id)
+            if outcome is not None and not waiter.future.done():
+                waiter.future.set_result(outcome)
+
+    def sweep(self) -> None:
+        """Answer LATE to those who have waited for too long."""
+        now = self._loop.time()
+        while self._by_deadline and (self._by_deadline[0][1].done() or self._by_deadline[0][0] <= now):
+            _, future = self._by_deadline.popleft()
+            if not future.done():
+                future.set_result(Outcome.LATE)
+
+    def _is_refused(self, holding: Holding) -> bool:
+        return holding.stream_id in self._refused
+
+    def _outcome_of(self, epoch: int, stream_id: StreamId) -> Outcome | None:
+        if epoch < self._epoch:
+            return Outcome.EPOCH_OVER
+        if epoch > self._epoch or stream_id > self._committed:
+            return None
+        return Outcome.REFUSED if stream_id in self._refused else Outcome.COMMITTED
+
+
+class Watch:
+    """Listens to the ledger's announcements for every stock of this process.
+
+    Args:
+        listener: A client of its own: it blocks.
+        gate: For the reads after a (re)connect and after silence.
+        stocks: The stocks to listen for, with their waiting winners.
+    """
+
+    def __init__(self, listener: redis.Redis, gate: Gate, stocks: Mapping[str, tuple[Stock, Confirmations]]) -> None:
+        self._listener = listener
+        self._gate = gate
+        self._by_channel = {stock.keys.progress: (stock, waiting) for stock, waiting in stocks.values()}
+
+    async def run(self) -> None:
+        """Listen until cancelled; a lost connection is made again and what was missed is read."""
+        sweeper = asyncio.create_task(self._sweep())
+        try:
+            while True:
+                try:
+                    await self._listen()
+                except (redis.RedisError, OSError, GateUnavailable) as error:
+                    _log.warning("lost the ledger's announcements, trying again: %s", error)
+                    await asyncio.sleep(_RECONNECT_S)
+        finally:
+            sweeper.cancel()
+            await self._listener.aclose()
+
+    async def _listen(self) -> None:
+        async with self._listener.pubsub() as pubsub:
+            await pubsub.subscribe(*self._by_channel)
+            await self._read_all(only_awaited=False)
+            while True:
+                message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_QUIET_S)
+                if message is not None:
+                    _, waiting = self._by_channel[message["channel"]]
+                    waiting.advance(Progress.parse(message["data"]))
+                elif any(waiting.are_awaited for _, waiting in self._by_channel.values()):
+                    await self._read_all(only_awaited=True)
+
+    async def _read_all(self, *, only_awaited: bool) -> None:
+        for stock, waiting in self._by_channel.values():
+            if waiting.are_awaited or not only_awaited:
+                waiting.advance(await self._gate.progress(stock))
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            for _, waiting in self._by_channel.values():
+                waiting.sweep()

@@ -1,0 +1,68 @@
+"""The desk of one stock in one process: claims that are waiting travel to the gate together.
+
+While one call is in flight, arrivals queue up; the next call takes them all, in order of arrival.
+So the gate is asked once for many users exactly when there are many, and a request costs a
+future, not a task or a round trip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from grab_service.gate import Answer, Gate, GateUnavailable
+from grab_service.stock import Stock
+
+
+class Desk:
+    """Brings the claims of one stock to the gate, at most one call at a time.
+
+    Args:
+        gate: The gate.
+        stock: The stock.
+        batch_max: Users a call may carry.
+        waiting_max: Claims that may wait; more are turned away at once.
+    """
+
+    def __init__(self, gate: Gate, stock: Stock, *, batch_max: int, waiting_max: int) -> None:
+        self._gate = gate
+        self._stock = stock
+        self._batch_max = batch_max
+        self._waiting_max = waiting_max
+        self._waiting: deque[tuple[str, asyncio.Future[Answer]]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._serving: asyncio.Task[None] | None = None
+
+    def claim(self, user_ref: str) -> asyncio.Future[Answer] | None:
+        """Queue a claim; the future gives the gate's answer or raises ``GateUnavailable``.
+
+        Returns None when too many claims are waiting already.
+        """
+        if len(self._waiting) >= self._waiting_max:
+            return None
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._waiting.append((user_ref, answer))
+        if self._serving is None:
+            # The task begins in the next turn of the loop, when all that has arrived in this one is queued.
+            self._serving = self._loop.create_task(self._serve())
+        return answer
+
+    async def _serve(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
+                await self._ask(batch)
+        finally:
+            self._serving = None
+
+    async def _ask(self, batch: list[tuple[str, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._gate.claim(self._stock, [user_ref for user_ref, _ in batch])
+        except GateUnavailable as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

@@ -1,0 +1,38 @@
+"""Who is asking: what a verified token says, and the reasons not to believe one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A caller whose token was verified.
+
+    Attributes:
+        user_ref: The user's reference in the stores.
+        region: Six-digit division code of the user, ``500110``.
+        scopes: What the token allows.
+        expires_at_s: Unix seconds after which the token is worth nothing.
+    """
+
+    user_ref: str
+    region: str
+    scopes: frozenset[str]
+    expires_at_s: float
+
+
+class Distrust(Enum):
+    """Why a token was not believed; the value is the sentence for the caller's developers."""
+
+    MISSING = "The Authorization header is missing; send it once, as 'Bearer TOKEN'."
+    REPEATED = "The Authorization header was sent more than once."
+    MALFORMED = "The token is not a well-formed JWT or ticket."
+    ALGORITHM = "The token's header is refused: algorithm, type or an extension is not accepted."
+    KEY = "The token names a signing key that is not known here."
+    SIGNATURE = "The token's signature does not verify."
+    EXPIRED = "The token has expired."
+    NOT_YET_VALID = "The token is not valid yet; check the issuer's clock."
+    AUDIENCE = "The token was issued by or for somebody else (iss, aud)."
+    CLAIMS = "A claim of the token is missing or malformed: exp, sub, scope or region."
