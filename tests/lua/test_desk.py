@@ -1,0 +1,89 @@
+"""The desk, on the real gate: claims that wait travel together, one call at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+import redis.asyncio as redis
+
+from grab_service import gate as gates
+from grab_service.desk import Desk
+from grab_service.gate import Answer, Gate, GateUnavailable
+from grab_service.stock import Stock
+from tests.lua.conftest import Shelf
+
+StockOf = Callable[..., Stock]
+
+
+class CountingGate(Gate):
+    """The real gate, noting the size of each call and how many run at once."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        super().__init__(client)
+        self.sizes: list[int] = []
+        self.running = 0
+        self.running_max = 0
+
+    async def claim(self, stock: Stock, user_refs: Sequence[str]) -> list[Answer]:
+        """Note the call and make it."""
+        self.sizes.append(len(user_refs))
+        self.running += 1
+        self.running_max = max(self.running_max, self.running)
+        try:
+            return await super().claim(stock, user_refs)
+        finally:
+            self.running -= 1
+
+
+async def test_claims_that_arrive_together_travel_together(shelf: Shelf, stock_of: StockOf) -> None:
+    """A thousand claims of one turn of the loop make a few calls, one after the other, and each its own answer."""
+    stock = await shelf.stand(stock_of(quantity=300))
+    gate = CountingGate(shelf.client)
+    desk = Desk(gate, stock, batch_max=256, waiting_max=10_000)
+    futures = [desk.claim(f"u{number}") for number in range(1000)]
+    answers = await asyncio.gather(*(future for future in futures if future is not None))
+    assert Counter(answer.letter for answer in answers) == {"W": 300, "S": 700}
+    assert [answer.letter for answer in answers] == ["W"] * 300 + ["S"] * 700
+    assert gate.sizes == [256, 256, 256, 232]
+    assert gate.running_max == 1
+
+
+async def test_a_full_desk_turns_claims_away_at_once(shelf: Shelf, stock_of: StockOf) -> None:
+    """Beyond the bound there is no queue, and those who wait are served all the same."""
+    stock = await shelf.stand(stock_of(quantity=3))
+    desk = Desk(shelf.gate, stock, batch_max=10, waiting_max=2)
+    first, second, third = desk.claim("a"), desk.claim("b"), desk.claim("c")
+    assert third is None
+    assert first is not None
+    assert second is not None
+    assert [answer.letter for answer in await asyncio.gather(first, second)] == ["W", "W"]
+
+
+async def test_a_claim_that_was_given_up_still_counts_for_the_user(shelf: Shelf, stock_of: StockOf) -> None:
+    """A caller who hangs up has claimed all the same: asking again gives the voucher."""
+    stock = await shelf.stand(stock_of())
+    desk = Desk(shelf.gate, stock, batch_max=10, waiting_max=10)
+    gone, here = desk.claim("a"), desk.claim("b")
+    assert gone is not None
+    assert here is not None
+    gone.cancel()
+    await here
+    again = desk.claim("a")
+    assert again is not None
+    assert (await again).letter == "H"
+
+
+async def test_an_unreachable_gate_is_told_to_everyone_who_waits(stock_of: StockOf) -> None:
+    """Every claim of the batch gets the error, in bounded time, and the desk works on."""
+    client = gates.connect("unix:///nonexistent/valkey.sock", timeout_ms=200)
+    desk = Desk(Gate(client), stock_of(), batch_max=10, waiting_max=10)
+    for _ in range(2):
+        futures = [desk.claim(user) for user in ("a", "b")]
+        for future in futures:
+            assert future is not None
+            with pytest.raises(GateUnavailable):
+                await asyncio.wait_for(future, 2)
+    await client.aclose()

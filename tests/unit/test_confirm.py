@@ -1,0 +1,110 @@
+"""Winners who wait for the ledger: woken by the watermark, by a recovery, by refusal or by time."""
+
+from __future__ import annotations
+
+import asyncio
+
+from grab_service.confirm import Confirmations, Outcome
+from grab_service.gate import Holding, Progress, StreamId
+
+
+def holding(seq: int, epoch: int = 1) -> Holding:
+    """Return a holding whose entry is number ``seq`` of its millisecond."""
+    return Holding(seq, epoch, StreamId(1000, seq))
+
+
+def progress(seq: int, epoch: int = 1, refused: tuple[int, ...] = ()) -> Progress:
+    """Return progress up to entry ``seq``."""
+    return Progress(epoch, StreamId(1000, seq), seq, frozenset(StreamId(1000, number) for number in refused))
+
+
+async def test_a_winner_is_woken_when_the_watermark_passes_his_entry() -> None:
+    """Entries up to the watermark are committed, later ones wait."""
+    waiting = Confirmations(timeout_s=60)
+    futures = [waiting.wait(holding(seq)) for seq in (1, 2, 3)]
+    waiting.advance(progress(2))
+    assert [future.done() for future in futures] == [True, True, False]
+    assert futures[0].result() is Outcome.COMMITTED
+    waiting.advance(progress(3))
+    assert futures[2].result() is Outcome.COMMITTED
+
+
+async def test_a_winner_who_comes_after_the_watermark_does_not_wait() -> None:
+    """What is known to be committed is answered at once."""
+    waiting = Confirmations(timeout_s=60)
+    waiting.advance(progress(5))
+    assert (await waiting.wait(holding(5))) is Outcome.COMMITTED
+
+
+async def test_a_refused_entry_is_not_confirmed_before_or_after() -> None:
+    """An entry that the ledger refused is REFUSED to those who wait and to those who come later."""
+    waiting = Confirmations(timeout_s=60)
+    early = waiting.wait(holding(1))
+    waiting.advance(progress(3, refused=(1,)))
+    assert early.result() is Outcome.REFUSED
+    waiting.advance(progress(4))
+    assert (await waiting.wait(holding(1))) is Outcome.REFUSED
+    assert (await waiting.wait(holding(2))) is Outcome.COMMITTED
+    assert not waiting.is_committed(holding(1), gate_epoch=1)
+
+
+async def test_a_recovery_wakes_those_who_wait_under_the_old_epoch() -> None:
+    """The watermark of a new epoch says nothing of the old one's entries: they must ask again."""
+    waiting = Confirmations(timeout_s=60)
+    old, new = waiting.wait(holding(1)), waiting.wait(holding(9, epoch=2))
+    waiting.advance(progress(5, epoch=2))
+    assert old.result() is Outcome.EPOCH_OVER
+    assert not new.done()
+    waiting.advance(progress(9, epoch=2))
+    assert new.result() is Outcome.COMMITTED
+
+
+async def test_news_of_an_old_epoch_confirm_nothing() -> None:
+    """A late announcement from before a recovery is ignored."""
+    waiting = Confirmations(timeout_s=60)
+    waiting.advance(progress(1, epoch=2))
+    future = waiting.wait(holding(3, epoch=2))
+    waiting.advance(progress(9, epoch=1))
+    assert not future.done()
+
+
+async def test_news_of_an_epoch_to_come_do_not_confirm_the_present_one() -> None:
+    """A holding of a later epoch than the last announcement waits for its own epoch's news."""
+    waiting = Confirmations(timeout_s=60)
+    waiting.advance(progress(9, epoch=1))
+    assert not waiting.wait(holding(1, epoch=2)).done()
+    assert not waiting.is_committed(holding(1, epoch=2), gate_epoch=2)
+
+
+async def test_the_watermark_does_not_go_back() -> None:
+    """Two announcements in the wrong order leave the later one standing."""
+    waiting = Confirmations(timeout_s=60)
+    waiting.advance(progress(5))
+    waiting.advance(progress(2))
+    assert (await waiting.wait(holding(4))) is Outcome.COMMITTED
+
+
+async def test_nobody_waits_longer_than_the_timeout() -> None:
+    """A sweep answers LATE to those whose time is over, and forgets them."""
+    waiting = Confirmations(timeout_s=0)
+    future = waiting.wait(holding(1))
+    waiting.sweep()
+    assert future.result() is Outcome.LATE
+    assert not waiting.are_awaited
+
+
+async def test_a_winner_who_gave_up_is_forgotten() -> None:
+    """A cancelled wait disturbs nobody."""
+    waiting = Confirmations(timeout_s=60)
+    gone, here = waiting.wait(holding(1)), waiting.wait(holding(2))
+    gone.cancel()
+    waiting.advance(progress(2))
+    assert here.result() is Outcome.COMMITTED
+    waiting.sweep()
+    assert not waiting.are_awaited
+    await asyncio.sleep(0)
+
+
+async def test_a_holding_of_an_earlier_epoch_is_in_the_ledger() -> None:
+    """The gate was rebuilt from the ledger, so what it holds from before is committed."""
+    assert Confirmations(timeout_s=60).is_committed(holding(1, epoch=1), gate_epoch=2)
