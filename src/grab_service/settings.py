@@ -1,0 +1,234 @@
+"""Settings of every process: read once at the rim, checked, frozen and passed down.
+
+A setting comes from the environment variable ``GRAB_`` + its name in capitals, else from the TOML
+file that ``GRAB_SETTINGS_FILE`` names, else it has its default.  Secrets are no settings: a setting
+names the file that holds one.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+
+FILE_VARIABLE = "GRAB_SETTINGS_FILE"
+_PREFIX = "GRAB_"
+_REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+_DATABASE_SCHEMES = frozenset({"postgresql", "postgres"})
+
+# What a part cannot do without, beyond the defaults.
+STORES = ("redis_url", "database_url")
+SERVING = (*STORES, "jwt_issuer", "jwks_file", "ticket_key_file", "voucher_key_file", "pepper_file")
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """The unit of a setting's value, for those who read the list."""
+
+    name: str
+
+
+class SettingsInvalid(ValueError):
+    """The settings cannot be used.
+
+    Attributes:
+        problems: Everything that is wrong, one sentence each.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class Settings(BaseModel):
+    """Every setting; the empty text and None mean that it is not set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    redis_url: Annotated[
+        str, Field(repr=False, description="Where the gate (Valkey or Redis) answers: redis://, rediss:// or unix://.")
+    ] = ""
+    database_url: Annotated[str, Field(repr=False, description="Where the vault answers: postgresql://.")] = ""
+
+    host: Annotated[str, Field(min_length=1, description="Address on which the API listens.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="Port on which the API listens.")] = 8000
+    workers: Annotated[int, Unit("processes"), Field(ge=1, le=64, description="How many API processes serve.")] = 1
+    server: Annotated[Literal["uvicorn", "granian"], Field(description="Which ASGI server runs the API.")] = "uvicorn"
+    shutdown_grace_s: Annotated[
+        int, Unit("s"), Field(ge=1, le=300, description="How long requests under way may take at a stop.")
+    ] = 10
+    body_bytes_max: Annotated[
+        int, Unit("bytes"), Field(ge=256, le=1_048_576, description="The longest body of a request.")
+    ] = 4096
+
+    ack: Annotated[
+        Literal["ledger", "stream"],
+        Field(description="What a winner's answer waits for: the ledger's commit, or only the gate's fsync."),
+    ] = "ledger"
+    confirm_timeout_ms: Annotated[
+        int, Unit("ms"), Field(ge=50, le=30_000, description="How long a winner waits for the ledger before PENDING.")
+    ] = 2000
+    gate_timeout_ms: Annotated[
+        int, Unit("ms"), Field(ge=50, le=30_000, description="How long a call of the gate may take.")
+    ] = 1000
+    gate_batch_max: Annotated[
+        int, Unit("claims"), Field(ge=1, le=1000, description="Claims of one stock that one call of the gate carries.")
+    ] = 256
+    claims_waiting_max: Annotated[
+        int,
+        Unit("claims"),
+        Field(ge=1, le=1_000_000, description="Claims of one stock that may wait in one process; more are shed."),
+    ] = 20_000
+    snapshot_ms: Annotated[
+        int, Unit("ms"), Field(ge=20, le=10_000, description="How often the polled picture of the stocks is renewed.")
+    ] = 250
+    catalogue_refresh_ms: Annotated[
+        int, Unit("ms"), Field(ge=50, le=60_000, description="How often campaigns and epochs are read from the vault.")
+    ] = 1000
+
+    jwt_issuer: Annotated[str, Field(description="What 'iss' of the app's tokens must be.")] = ""
+    jwt_audience: Annotated[str, Field(min_length=1, description="What 'aud' of the app's tokens must be.")] = "grab"
+    token_cache_max: Annotated[
+        int, Unit("tokens"), Field(ge=0, le=10_000_000, description="Verified tokens that one process remembers.")
+    ] = 200_000
+    ticket_ttl_s: Annotated[int, Unit("s"), Field(ge=60, le=86_400, description="How long a ticket is good.")] = 1800
+
+    jwks_file: Annotated[Path | None, Field(description="The app's public keys, a JSON Web Key Set.")] = None
+    ticket_key_file: Annotated[Path | None, Field(description="Secret that signs tickets.")] = None
+    voucher_key_file: Annotated[Path | None, Field(description="Secret that voucher codes are derived from.")] = None
+    pepper_file: Annotated[Path | None, Field(description="Secret of the users' references.")] = None
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, url: str) -> str:
+        return _with_scheme(url, _REDIS_SCHEMES)
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_scheme(cls, url: str) -> str:
+        return _with_scheme(url, _DATABASE_SCHEMES)
+
+    def environment(self) -> dict[str, str]:
+        """Return these settings as environment variables, for a child process."""
+        return {_PREFIX + name.upper(): str(value) for name, value in self if value not in (None, "")}
+
+
+class Origin(StrEnum):
+    """Where a value came from."""
+
+    GIVEN = "command line"
+    ENVIRONMENT = "env"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The settings of a process and where each came from."""
+
+    settings: Settings
+    origins: Mapping[str, Origin]
+
+
+def load(needed: Iterable[str] = (), *, file: Path | None = None, **given: Any) -> Settings:
+    """Return the settings of this process.
+
+    Args:
+        needed: Names of settings without which the caller cannot work.
+        file: The TOML file; None for the one that the environment names.
+        given: Values that outrank all others, from the command line; None is not given.
+
+    Raises:
+        SettingsInvalid: One is wrong, unknown or missing.
+    """
+    settings = read(file=file, **given).settings
+    missing = [
+        f"{_PREFIX}{name.upper()} is not set: {Settings.model_fields[name].description}"
+        for name in needed
+        if not getattr(settings, name)
+    ]
+    if missing:
+        raise SettingsInvalid(missing)
+    return settings
+
+
+def read(*, file: Path | None = None, **given: Any) -> Sources:
+    """Read the settings like ``load``, and tell where each came from."""
+    file = file or _file_of_environment()
+    layers = {
+        Origin.FILE: _read_file(file),
+        Origin.ENVIRONMENT: _read_environment(),
+        Origin.GIVEN: {name: value for name, value in given.items() if value is not None},
+    }
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(Settings.model_fields, Origin.DEFAULT)
+    for origin, layer in layers.items():
+        values |= layer
+        origins |= dict.fromkeys(layer, origin)
+    try:
+        return Sources(Settings(**values), origins)
+    except ValidationError as error:
+        raise SettingsInvalid(_sentence(details, origins, file) for details in error.errors()) from None
+
+
+def without_password(url: str) -> str:
+    """Return ``url`` with its password, if it has one, replaced by asterisks."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+
+
+def unit_of(name: str) -> str:
+    """Return the unit of the setting ``name``, empty if it has none."""
+    return next((part.name for part in Settings.model_fields[name].metadata if isinstance(part, Unit)), "")
+
+
+def _with_scheme(url: str, schemes: frozenset[str]) -> str:
+    if url and urlsplit(url).scheme not in schemes:
+        raise PydanticCustomError("scheme", "must begin with " + " or ".join(f"{each}://" for each in sorted(schemes)))
+    return url
+
+
+def _read_environment() -> dict[str, Any]:
+    variables = {name: os.environ.get(_PREFIX + name.upper()) for name in Settings.model_fields}
+    return {name: value for name, value in variables.items() if value}
+
+
+def _file_of_environment() -> Path | None:
+    named = os.environ.get(FILE_VARIABLE)
+    return Path(named) if named else None
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsInvalid([f"the settings file {file} cannot be read: {error.strerror}"]) from error
+    except ValueError as error:
+        raise SettingsInvalid([f"the settings file {file} is not TOML: {error}"]) from error
+
+
+def _sentence(details: Mapping[str, Any], origins: Mapping[str, Origin], file: Path | None) -> str:
+    # Never the value itself: it may hold a password.
+    name = str(details["loc"][0])
+    match origins.get(name):
+        case Origin.ENVIRONMENT:
+            where = f"{_PREFIX}{name.upper()}"
+        case Origin.FILE:
+            where = f"{name} in {file}"
+        case _:
+            where = f"--{name.replace('_', '-')}"
+    if details["type"] == "extra_forbidden":
+        return f"{where} is not a setting; 'grab settings' lists them all"
+    return f"{where}: {details['msg']}"
