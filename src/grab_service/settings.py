@@ -8,6 +8,7 @@ names the file that holds one.
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from pydantic_core import PydanticCustomError
 
 FILE_VARIABLE = "GRAB_SETTINGS_FILE"
 _PREFIX = "GRAB_"
+_HIDDEN = "***"
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
 _DATABASE_SCHEMES = frozenset({"postgresql", "postgres"})
 
@@ -97,7 +99,7 @@ class Settings(BaseModel):
     jwt_issuer: Annotated[str, Field(description="What 'iss' of the app's tokens must be.")] = ""
     jwt_audience: Annotated[str, Field(min_length=1, description="What 'aud' of the app's tokens must be.")] = "grab"
     token_cache_max: Annotated[
-        int, Unit("tokens"), Field(ge=0, le=10_000_000, description="Verified tokens that one process remembers.")
+        int, Unit("tokens"), Field(ge=1, le=10_000_000, description="Verified tokens that one process remembers.")
     ] = 200_000
     ticket_ttl_s: Annotated[int, Unit("s"), Field(ge=60, le=86_400, description="How long a ticket is good.")] = 1800
 
@@ -182,9 +184,9 @@ def read(*, file: Path | None = None, **given: Any) -> Sources:
 def without_password(url: str) -> str:
     """Return ``url`` with its password, if it has one, replaced by asterisks."""
     parts = urlsplit(url)
-    if not parts.password:
-        return url
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+    netloc = parts.netloc.replace(f":{parts.password}@", f":{_HIDDEN}@") if parts.password else parts.netloc
+    query = re.sub(r"(password=)[^&]*", rf"\g<1>{_HIDDEN}", parts.query)
+    return urlunsplit(parts._replace(netloc=netloc, query=query))
 
 
 def unit_of(name: str) -> str:

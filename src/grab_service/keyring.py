@@ -1,0 +1,93 @@
+"""The keys that a process works with, read from the files that the settings name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grab_service.settings import Settings
+
+SECRET_BYTES_MIN = 32
+# A random secret written in hexadecimal has some sixteen different characters; 'changeme' has seven.
+_DIFFERENT_BYTES_MIN = 10
+
+
+class KeyringInvalid(Exception):
+    """A key file is missing, unreadable or not good enough; the message says which and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """Every key of an API process.
+
+    Attributes:
+        jwks: The app's public keys, a JSON Web Key Set.
+        ticket_key: Signs tickets.
+        voucher_key: Voucher codes are derived from it.
+        pepper: Users' references are derived from it.
+    """
+
+    jwks: Mapping[str, Any]
+    ticket_key: bytes = field(repr=False)
+    voucher_key: bytes = field(repr=False)
+    pepper: bytes = field(repr=False)
+
+
+def load(settings: Settings) -> Keyring:
+    """Read all key files that ``settings`` name.
+
+    Raises:
+        KeyringInvalid: One is not set, cannot be read or is too weak, or two secrets are the same.
+    """
+    keyring = Keyring(
+        jwks=_read_key_set(settings.jwks_file),
+        ticket_key=read_secret("ticket_key_file", settings.ticket_key_file),
+        voucher_key=read_secret("voucher_key_file", settings.voucher_key_file),
+        pepper=read_secret("pepper_file", settings.pepper_file),
+    )
+    if len({keyring.ticket_key, keyring.voucher_key, keyring.pepper}) < 3:  # noqa: PLR2004  as many as stand here
+        raise KeyringInvalid("ticket key, voucher key and pepper must be three different secrets")
+    return keyring
+
+
+def read_secret(setting: str, path: Path | None) -> bytes:
+    """Read one secret: the bytes of its file without a final line end.
+
+    Args:
+        setting: The name of the setting, for the message.
+        path: Its value.
+
+    Raises:
+        KeyringInvalid: There is no file, or the secret in it is too short or could be guessed.
+    """
+    secret = _read(setting, path).removesuffix(b"\n").removesuffix(b"\r")
+    if len(secret) < SECRET_BYTES_MIN:
+        raise KeyringInvalid(
+            f"the secret in {path} ({setting}) has {len(secret)} bytes and needs at least {SECRET_BYTES_MIN}: "
+            "write one with 'openssl rand -hex 32'"
+        )
+    if len(set(secret)) < _DIFFERENT_BYTES_MIN:
+        raise KeyringInvalid(f"the secret in {path} ({setting}) is not random: write one with 'openssl rand -hex 32'")
+    return secret
+
+
+def _read_key_set(path: Path | None) -> Mapping[str, Any]:
+    try:
+        key_set = json.loads(_read("jwks_file", path))
+    except ValueError as error:
+        raise KeyringInvalid(f"{path} (jwks_file) is not JSON: {error}") from error
+    if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
+        raise KeyringInvalid(f'{path} (jwks_file) is not a JSON Web Key Set: it needs a list under "keys"')
+    return key_set
+
+
+def _read(setting: str, path: Path | None) -> bytes:
+    if path is None:
+        raise KeyringInvalid(f"GRAB_{setting.upper()} is not set: {Settings.model_fields[setting].description}")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise KeyringInvalid(f"{path} ({setting}) cannot be read: {error.strerror}") from error
