@@ -1,0 +1,79 @@
+"""Reads one entry of a stream of claims: the contract between the gate and the vault (``lua/README.md``)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_VERSION = "1"
+_STREAM_ID = re.compile(r"([0-9]{1,15})-([0-9]{1,10})", re.ASCII)
+_USER_REF = re.compile(r"[0-9A-Za-z_-]{23}", re.ASCII)
+_NUMBER = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
+_INTEGER_MAX = 2**31 - 1  # of the vault's columns
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A claim on its way to the vault.
+
+    Attributes:
+        stream_id: Its id in the stream.
+        stream_ms: The first part: the instant of the claim, Unix milliseconds by the gate's clock.
+        stream_seq: The second part.
+        epoch: The round's epoch in which it was made.
+        claim_no: The voucher's number.
+        user_ref: The user's reference.
+        nth: Which voucher of the user in the round; None unless the round limits them.
+    """
+
+    stream_id: str
+    stream_ms: int
+    stream_seq: int
+    epoch: int
+    claim_no: int
+    user_ref: str
+    nth: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """An entry that the gate has not written like this; ``reason`` says what is wrong with it."""
+
+    reason: str
+
+
+def decode(stream_id: str, fields: Mapping[str, str]) -> Entry | Malformed:
+    """Read an entry; fields that are not known here are allowed, missing or strange ones are not."""
+    parts = _STREAM_ID.fullmatch(stream_id)
+    if parts is None or int(parts[2]) > _INTEGER_MAX:
+        return Malformed(f"the stream id {stream_id!r} is out of bounds")
+    if fields.get("v") != _VERSION:
+        return Malformed(f"the version is {fields.get('v')!r}, not {_VERSION!r}")
+    numbers: dict[str, int] = {}
+    for name in ("epoch", "claim_no", "nth"):
+        text = fields.get(name)
+        if text is None and name == "nth":
+            continue
+        if text is None or not _NUMBER.fullmatch(text) or int(text) > _INTEGER_MAX:
+            return Malformed(f"the field {name} is {text!r}, not a number from 1 to {_INTEGER_MAX}")
+        numbers[name] = int(text)
+    user_ref = fields.get("user_ref", "")
+    if not _USER_REF.fullmatch(user_ref):
+        return Malformed(f"the user_ref has {len(user_ref)} characters or strange ones")
+    return Entry(
+        stream_id=stream_id,
+        stream_ms=int(parts[1]),
+        stream_seq=int(parts[2]),
+        epoch=numbers["epoch"],
+        claim_no=numbers["claim_no"],
+        user_ref=user_ref,
+        nth=numbers.get("nth"),
+    )
+
+
+def digest(fields: Mapping[str, str]) -> bytes:
+    """Return the SHA-256 of an entry's fields, which tells entries apart whose stream id recurs after a restore."""
+    return hashlib.sha256(json.dumps(sorted(fields.items())).encode()).digest()

@@ -1,0 +1,140 @@
+"""Records claims: the one place where a reservation becomes ownership.
+
+A batch is one transaction: fence and insert, then classification in a second statement, then
+dead letters.  What is neither recorded nor a repeat is kept as a dead letter and never stops the
+entries behind it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from ledger.catalogue import StockRow
+from ledger.entry import Entry, Malformed, decode, digest
+from ledger.statements import statement
+
+_RECORD = statement("record_claims")
+_CLASSIFY = statement("classify_claims")
+_INSERT_DEAD_LETTERS = statement("insert_dead_letters")
+
+RECORDED = "RECORDED"
+FENCED, MALFORMED, FORBIDDEN = "FENCED", "MALFORMED", "FORBIDDEN"
+
+RawEntry = tuple[str, Mapping[str, str]]  # stream id and fields, as they are read
+
+# What the database says when a row itself cannot be stored, as opposed to the database being in trouble.
+_POISON = (asyncpg.IntegrityConstraintViolationError, asyncpg.DataError)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An entry that the vault does not record.
+
+    Attributes:
+        stream_id: Its id in the stream.
+        reason: CONFLICT, FENCED, MALFORMED or FORBIDDEN.
+        fields: Its fields as they were read.
+        detail: What is wrong, for people.
+    """
+
+    stream_id: str
+    reason: str
+    fields: Mapping[str, str]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a batch.
+
+    Attributes:
+        recorded: Rows that are new.
+        replayed: Entries that were recorded before.
+        refused: Entries that were not recorded, each now a dead letter.
+    """
+
+    recorded: int
+    replayed: int
+    refused: tuple[Refused, ...]
+
+
+async def record(connection: asyncpg.Connection, stock: StockRow, entries: Sequence[RawEntry]) -> Recorded:
+    """Record entries of one stock; when it returns they are committed.
+
+    Raises:
+        asyncpg.PostgresError, OSError: The database is in trouble.  Nothing or everything of the batch is
+            committed; recording it again is harmless.
+    """
+    fields_of = dict(entries)
+    readable: list[Entry] = []
+    refused: list[Refused] = []
+    for stream_id, fields in entries:
+        entry = decode(stream_id, fields)
+        if isinstance(entry, Malformed):
+            refused.append(Refused(stream_id, MALFORMED, fields, entry.reason))
+        else:
+            readable.append(entry)
+    async with connection.transaction():
+        recorded, unrecorded = await _insert(connection, stock, readable)
+        refused += (
+            Refused(entry.stream_id, reason, fields_of[entry.stream_id], why) for entry, reason, why in unrecorded
+        )
+        if refused:
+            await _bury(connection, stock, refused)
+    return Recorded(recorded, len(readable) - recorded - len(unrecorded), tuple(refused))
+
+
+_Unrecorded = list[tuple[Entry, str, str]]  # entry, reason, detail
+
+
+async def _insert(connection: asyncpg.Connection, stock: StockRow, entries: Sequence[Entry]) -> tuple[int, _Unrecorded]:
+    """Insert entries, halving a batch that the database refuses until the poison rows stand alone."""
+    if not entries:
+        return 0, []
+    columns = _columns(entries)
+    try:
+        async with connection.transaction():
+            inserted = await connection.fetch(_RECORD, stock.stock_no, *columns)
+    except _POISON as error:
+        if len(entries) == 1:
+            return 0, [(entries[0], FORBIDDEN, str(error))]
+        middle = len(entries) // 2
+        recorded, unrecorded = await _insert(connection, stock, entries[:middle])
+        recorded_too, unrecorded_too = await _insert(connection, stock, entries[middle:])
+        return recorded + recorded_too, unrecorded + unrecorded_too
+    if len(inserted) == len(entries):
+        return len(inserted), []
+    verdicts = await connection.fetch(_CLASSIFY, stock.stock_no, *columns)
+    unrecorded = [
+        (entry, row["verdict"], f"claim {entry.claim_no} in epoch {entry.epoch}")
+        for entry, row in zip(entries, verdicts, strict=True)
+        if row["verdict"] != RECORDED
+    ]
+    return len(inserted), unrecorded
+
+
+def _columns(entries: Sequence[Entry]) -> tuple[list[object], ...]:
+    return (
+        [entry.claim_no for entry in entries],
+        [entry.epoch for entry in entries],
+        [entry.user_ref for entry in entries],
+        [entry.stream_ms for entry in entries],
+        [entry.stream_seq for entry in entries],
+        [entry.nth for entry in entries],
+    )
+
+
+async def _bury(connection: asyncpg.Connection, stock: StockRow, refused: Sequence[Refused]) -> None:
+    await connection.execute(
+        _INSERT_DEAD_LETTERS,
+        stock.stock_no,
+        [each.stream_id for each in refused],
+        [each.reason for each in refused],
+        [json.dumps(dict(each.fields)) for each in refused],
+        [digest(each.fields) for each in refused],
+        [each.detail for each in refused],
+    )

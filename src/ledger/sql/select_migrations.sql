@@ -1,0 +1,2 @@
+-- Which migrations are applied.
+SELECT name, checksum FROM schema_migrations ORDER BY name
