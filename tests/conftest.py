@@ -19,11 +19,11 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 import redis.asyncio as redis
-from ledger.migrate import migrate
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from grab_service import embedded
+from ledger.migrate import migrate
 
 _database_numbers = itertools.count(1)
 _campaign_numbers = itertools.count(1)

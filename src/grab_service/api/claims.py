@@ -48,7 +48,7 @@ class Claims:
     ) -> None:
         self._counters = counters
         self._authenticator = authenticator
-        self._waits_for_ledger = waits_for_ledger
+        self.waits_for_ledger = waits_for_ledger
 
     async def answer(self, stock_id: str, authorization: list[bytes], language: str, request_id: str) -> Reply:
         """Answer the claim of whoever the token names on one stock."""
@@ -89,7 +89,7 @@ class Claims:
 
     async def _confirmed(self, counter: Counter, answer: Answer) -> Outcome:
         assert answer.holding is not None  # noqa: S101  the caller has looked
-        if not self._waits_for_ledger or answer.holding.epoch < answer.epoch:
+        if not self.waits_for_ledger or answer.holding.epoch < answer.epoch:
             return Outcome.COMMITTED
         return await counter.confirmations.wait(answer.holding)
 

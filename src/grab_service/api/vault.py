@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
-from ledger.catalogue import ClaimRow, StockRow
 
 from ledger import catalogue
+from ledger.catalogue import ClaimRow, StockRow
 
 _ANSWER_S = 2.0  # a read that takes longer is given up
 _CONNECTIONS_MAX = 4
@@ -57,6 +57,6 @@ class Vault:
     async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
         try:
             async with self.pool.acquire(timeout=_ANSWER_S) as connection:
-                yield connection
+                yield cast("asyncpg.Connection", connection)  # a proxy with the same methods
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             raise VaultUnavailable(str(error)) from error

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from ledger.catalogue import ClaimRow
 
 from grab_service import instants
 from grab_service.api.caller import Claimant, IncomingFacts, RunningService
@@ -19,6 +18,7 @@ from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
 from grab_service.api.vault import VaultUnavailable
 from grab_service.gate import Answer, GateUnavailable, Letter
+from ledger.catalogue import ClaimRow
 
 router = APIRouter(tags=["vouchers"])
 

@@ -1,0 +1,3 @@
+-- Raise a round's epoch if it is still the one that was read; waits for every insert that is under way.
+-- $1 round_no, $2 epoch that was read, $3 new epoch, $4 run id of the gate's server
+UPDATE rounds SET epoch = $3, gate_run_id = $4 WHERE round_no = $1 AND epoch = $2 RETURNING epoch

@@ -1,0 +1,211 @@
+"""A running service: a small campaign in the real vault and gate, the ledger worker, and the API over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+import redis.asyncio as redis
+import uvicorn
+
+from grab_service import embedded, keyring
+from grab_service.api.app import create_app
+from grab_service.campaign import Campaign
+from grab_service.minting import mint
+from grab_service.references import UserRefs, VoucherCodes
+from grab_service.rehearsal import RehearsalKeys
+from grab_service.resources import library_source
+from grab_service.settings import Settings
+from grab_service.tickets import Tickets
+from ledger import catalogue
+from ledger.recover import recover
+from ledger.worker import Worker
+from tests.support.wait import wait_until
+
+CHONGQING, BEIJING = "500110", "110101"
+
+
+def small_campaign(campaign_id: str, quantity: int = 5, **changes: Any) -> Campaign:
+    """Return a campaign of two stocks that opened an hour ago."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    round_ = {
+        "round_id": "r1",
+        "name": "第一场",
+        "opens_at": (now - timedelta(hours=1)).isoformat(),
+        "closes_at": (now + timedelta(days=1)).isoformat(),
+        "budget_fen": quantity * 3_000 * 2,
+        "quantities": {"general-1": quantity, "dining-1": quantity},
+    }
+    tier = {"tier": 1, "threshold_fen": 10_000, "discount_fen": 3_000}
+    document: dict[str, Any] = {
+        "campaign_id": campaign_id,
+        "name": "测试活动",
+        "source": "test",
+        "organiser": "test",
+        "platform": "test",
+        "fund_fen": 10_000_000,
+        "available_until": (now + timedelta(days=7)).isoformat(),
+        "settle_by": (now + timedelta(days=60)).isoformat(),
+        "limit_scope": "round",
+        "eligible_regions": ["50"],
+        "classes": [
+            {"class_code": "general", "name": "通用券", "merchant_categories": ["超市"], "tiers": [tier]},
+            {"class_code": "dining", "name": "餐饮券", "merchant_categories": ["火锅"], "tiers": [tier]},
+        ],
+        "rounds": [round_ | changes.pop("round_changes", {})],
+        "merchants": {"accepts": ["payment_code"], "towns": ["古南街道"]},
+    }
+    return Campaign.from_document(document | changes)
+
+
+def free_port() -> int:
+    """Return a TCP port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(slots=True)
+class Site:
+    """A service that runs, and the means to talk to it and to disturb it.
+
+    Attributes:
+        campaign: What is handed out.
+        vault: A connection to its database.
+        client: A client of its gate.
+        database_url: Its database.
+        settings: The settings its processes run with.
+    """
+
+    campaign: Campaign
+    vault: asyncpg.Connection
+    client: redis.Redis
+    settings: Settings
+    keys: keyring.Keyring
+    exit: AsyncExitStack
+    worker_stop: asyncio.Event = field(default_factory=asyncio.Event)
+    worker: asyncio.Task[None] | None = None
+
+    @property
+    def stock_id(self) -> str:
+        """The first stock."""
+        return next(iter(self.campaign.stocks())).stock_id
+
+    @property
+    def codes(self) -> VoucherCodes:
+        """Derives the vouchers' codes."""
+        return VoucherCodes(self.keys.voucher_key)
+
+    def user_ref(self, user: str) -> str:
+        """Return the reference of a user."""
+        return UserRefs(self.keys.pepper).of(user)
+
+    def bearer(self, user: str, *, region: str = CHONGQING, ttl_s: int = 600) -> dict[str, str]:
+        """Return the header of a user with a ticket."""
+        ticket = Tickets(self.keys.ticket_key).issue(self.user_ref(user), region, int(time.time()) + ttl_s)
+        return {"Authorization": f"Bearer {ticket}"}
+
+    async def recover(self) -> None:
+        """Run a recovery."""
+        await recover(self.vault, self.client, library_source())
+
+    def start_worker(self) -> None:
+        """Start the ledger worker."""
+        self.worker_stop = asyncio.Event()
+        worker = Worker(self.settings.database_url, self.settings.redis_url)
+        self.worker = asyncio.create_task(worker.run(self.worker_stop))
+
+    async def stop_worker(self) -> None:
+        """Stop the ledger worker and wait for its end."""
+        if self.worker is not None:
+            self.worker_stop.set()
+            await asyncio.wait_for(self.worker, 10)
+            self.worker = None
+
+    async def serve(self, **changes: Any) -> httpx.AsyncClient:
+        """Start an API process's application on a port of its own and return a client, once it is ready."""
+        app = create_app(self.settings.model_copy(update=changes))
+        port = free_port()
+        config = uvicorn.Config(
+            app, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan="on", loop="asyncio"
+        )
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve())
+
+        async def stop() -> None:
+            server.should_exit = True
+            await asyncio.wait_for(serving, 10)
+
+        self.exit.push_async_callback(stop)
+        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        self.exit.push_async_callback(client.aclose)
+
+        async def is_ready() -> bool:
+            try:
+                return (await client.get("/readyz")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        await wait_until(is_ready, "the API is ready")
+        return client
+
+
+SiteOf = Callable[..., Any]
+
+
+@pytest.fixture
+def make_site(
+    tmp_path: Path,
+    database_url: str,
+    vault: asyncpg.Connection,
+    redis_client: redis.Redis,
+    valkey_server: embedded.Server,
+) -> SiteOf:
+    """Return a context manager that brings up a site for a campaign."""
+
+    @asynccontextmanager
+    async def site(
+        campaign: Campaign, *, client: redis.Redis | None = None, redis_url: str | None = None
+    ) -> AsyncIterator[Site]:
+        rehearsal = RehearsalKeys(tmp_path / "keys")
+        rehearsal.make()
+        settings = Settings(
+            redis_url=redis_url or valkey_server.url,
+            database_url=database_url,
+            catalogue_refresh_ms=100,
+            snapshot_ms=50,
+            **rehearsal.settings(),  # type: ignore[arg-type]  # pydantic checks them
+        )
+        keys = keyring.load(settings)
+        async with AsyncExitStack() as stack:
+            running = Site(campaign, vault, client or redis_client, settings, keys, stack)
+            await catalogue.load_campaign(vault, mint(campaign, running.codes))
+            await running.recover()
+            running.start_worker()
+            stack.push_async_callback(running.stop_worker)
+            yield running
+
+    return site
+
+
+@pytest.fixture
+async def site(make_site: SiteOf, campaign_id: str) -> AsyncIterator[Site]:
+    """A running site with a small campaign, open since an hour ago."""
+    async with make_site(small_campaign(campaign_id)) as running:
+        yield running
+
+
+@pytest.fixture
+async def api(site: Site) -> httpx.AsyncClient:
+    """A client of the running site's API."""
+    return await site.serve()

@@ -1,0 +1,148 @@
+"""The public routes: stock picture, campaign, time, health, documentation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx
+
+from tests.api.conftest import Site
+from tests.support.wait import wait_until
+
+STOCK_MEMBERS = {
+    "stock_id",
+    "campaign_id",
+    "round_id",
+    "class",
+    "tier",
+    "name",
+    "threshold_fen",
+    "discount_fen",
+    "quantity",
+    "claimed",
+    "remaining",
+    "booked",
+    "state",
+    "opens_at",
+    "sold_out_at",
+}
+
+
+async def first_stock(api: httpx.AsyncClient) -> dict[str, Any]:
+    """Return the first row of the stock picture."""
+    row: dict[str, Any] = (await api.get("/v1/stock")).json()["stocks"][0]
+    return row
+
+
+async def test_the_stock_picture_follows_the_round(site: Site, api: httpx.AsyncClient) -> None:
+    """Figures and state of a stock from open to sold out; booked counts rows in the ledger."""
+    row = await first_stock(api)
+    assert row.keys() == STOCK_MEMBERS
+    assert (row["state"], row["quantity"], row["claimed"], row["remaining"], row["booked"]) == ("OPEN", 5, 0, 5, 0)
+    path = f"/v1/stocks/{site.stock_id}/claims"
+    await asyncio.gather(*(api.post(path, headers=site.bearer(f"u{number}")) for number in range(8)))
+
+    async def is_sold_out() -> bool:
+        return (await first_stock(api))["state"] == "SOLD_OUT"
+
+    await wait_until(is_sold_out, "the picture says SOLD_OUT")
+    row = await first_stock(api)
+    assert (row["claimed"], row["remaining"], row["booked"]) == (5, 0, 5)
+    assert row["sold_out_at"] is not None
+
+
+async def test_an_unchanged_picture_is_not_sent_again(site: Site, api: httpx.AsyncClient) -> None:
+    """304 on If-None-Match, another body once a voucher went; caches may keep it for a second."""
+    first = await api.get("/v1/stock")
+    assert first.headers["cache-control"] == "public, max-age=1"
+    condition = {"If-None-Match": first.headers["etag"]}
+    again = await api.get("/v1/stock", headers=condition)
+    assert (again.status_code, again.content) == (304, b"")
+    await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u1"))
+
+    async def has_changed() -> bool:
+        return (await api.get("/v1/stock", headers=condition)).status_code == 200
+
+    await wait_until(has_changed, "the picture changes")
+
+
+async def test_a_poll_asks_no_store(site: Site, api: httpx.AsyncClient) -> None:
+    """A thousand polls add no call at the gate beyond the snapshot's own few a second."""
+    calls_before = (await site.client.info("commandstats"))["cmdstat_fcall_ro"]["calls"]
+    started = asyncio.get_running_loop().time()
+    for _ in range(10):
+        await asyncio.gather(*(api.get("/v1/stock") for _ in range(100)))
+    elapsed_s = asyncio.get_running_loop().time() - started
+    calls = (await site.client.info("commandstats"))["cmdstat_fcall_ro"]["calls"] - calls_before
+    a_refresh = len(list(site.campaign.stocks()))
+    assert calls <= (elapsed_s / (site.settings.snapshot_ms / 1000) + 2) * a_refresh
+
+
+async def test_a_recovering_stock_is_shown_as_such(site: Site, api: httpx.AsyncClient) -> None:
+    """RECOVERING in the picture, not ready, failing health; all well again after a recovery."""
+    await site.client.fcall("grab_close", 1, next(iter(site.campaign.stocks())).keys.rules)
+
+    async def is_recovering() -> bool:
+        return (await first_stock(api))["state"] == "RECOVERING"
+
+    await wait_until(is_recovering, "the picture says RECOVERING")
+    assert (await api.get("/readyz")).status_code == 503
+    health = await api.get("/healthz")
+    assert (health.status_code, health.json()["status"]) == (503, "fail")
+    assert health.json()["checks"]["stocks"]["recovering"] == [site.stock_id]
+    await site.recover()
+
+    async def is_well() -> bool:
+        return (await api.get("/healthz")).json()["status"] == "pass"
+
+    await wait_until(is_well, "health passes again")
+    assert (await api.get("/readyz")).status_code == 200
+
+
+async def test_the_campaign_is_public(site: Site, api: httpx.AsyncClient) -> None:
+    """Rules, rounds and stocks of a campaign; an unknown one is not found."""
+    body = (await api.get(f"/v1/campaigns/{site.campaign.campaign_id}")).json()
+    assert body["document"] == site.campaign.document()
+    assert [stock["stock_id"] for stock in body["stocks"]] == [stock.stock_id for stock in site.campaign.stocks()]
+    assert (await api.get("/v1/campaigns/other")).json()["code"] == "RESOURCE_NOT_EXISTS"
+
+
+async def test_time_and_liveness_need_nothing(api: httpx.AsyncClient) -> None:
+    """The clock has the offset of the scheme; a live process says ok."""
+    assert (await api.get("/v1/time")).json()["server_time"].endswith("+08:00")
+    assert (await api.get("/livez")).text == "ok\n"
+
+
+async def test_a_ticket_is_given_for_a_token_and_claims_with_it(site: Site, api: httpx.AsyncClient) -> None:
+    """The ticket's claim belongs to the user of the token."""
+    response = await api.post("/v1/tickets", headers=site.bearer("u1"))
+    assert response.status_code == 200
+    headers = {"Authorization": f"Bearer {response.json()['ticket']}"}
+    claimed = await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=headers)
+    repeated = await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u1"))
+    assert (claimed.status_code, repeated.status_code) == (201, 200)
+
+
+async def test_every_refusal_of_a_claim_is_documented_with_an_example(api: httpx.AsyncClient) -> None:
+    """The OpenAPI document names each operation and shows each refusal."""
+    document = (await api.get("/openapi.json")).json()
+    operations = {
+        operation["operationId"]: operation for path in document["paths"].values() for operation in path.values()
+    }
+    assert {"claimVoucher", "getStock", "getMyClaim", "listMyVouchers", "issueTicket"} <= operations.keys()
+    examples: set[str] = set()
+    for response in operations["claimVoucher"]["responses"].values():
+        examples |= response.get("content", {}).get("application/problem+json", {}).get("examples", {}).keys()
+    assert {"NOT_STARTED", "SOLD_OUT", "PAUSED", "ENDED", "LIMIT_REACHED", "NOT_ELIGIBLE", "SIGN_ERROR"} <= examples
+    assert all(operation["tags"] for operation in operations.values())
+
+
+async def test_the_documentation_loads_nothing_from_elsewhere(api: httpx.AsyncClient) -> None:
+    """The page and what it names are served here."""
+    page = await api.get("/docs")
+    assert page.status_code == 200
+    assert "://" not in page.text
+    for path in ("/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"):
+        assert path in page.text
+        assert (await api.get(path)).status_code == 200
