@@ -1,0 +1,75 @@
+# Everything a user or a contributor runs.  Needs Python 3.11+ and make; the rest comes by `make install`.
+
+PYTHON   ?= python3
+DATA_DIR ?= .grab
+OPENS_IN ?= 60
+CAMPAIGN ?= campaigns/qijiang-2023.toml
+ARGS     ?=
+
+BIN       := .venv/bin
+INSTALLED := .venv/.installed
+COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+             --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded
+
+.DEFAULT_GOAL := help
+.PHONY: help install run storm test check lint types imports locks format lock wheel clean clean-data
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with the pinned, hash-checked dependencies
+
+$(INSTALLED): requirements/dev.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or later is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# On a terminal the service gets a process group of its own, so that Ctrl-C stops the service and does not interrupt make.
+run: $(INSTALLED) ## Rehearse the real campaign on this machine; opens in OPENS_IN seconds (60), Ctrl-C ends it
+	@set -- $(BIN)/grab up --campaign $(CAMPAIGN) --opens-in $(OPENS_IN) --data-dir $(DATA_DIR) $(ARGS); \
+	if [ -t 0 ]; then set -m; "$$@"; else exec "$$@"; fi
+
+storm: $(INSTALLED) ## Storm the running rehearsal, then audit it; ARGS="--help" shows what can be varied
+	$(BIN)/python loadtest/storm.py $(ARGS)
+
+test: $(INSTALLED) ## Run the whole suite against real servers; ARGS="tests/lua -x" narrows it
+	$(BIN)/pytest -n logical --maxprocesses 4 $(ARGS)
+
+check: lint types imports locks test ## Everything CI checks: lint, types, import rules, lock files, tests
+
+lint: $(INSTALLED) ## Check style and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(INSTALLED) ## Check types, strictly
+	$(BIN)/mypy
+
+imports: $(INSTALLED) ## Check who may import whom
+	$(BIN)/lint-imports
+
+locks: ## Check that the lock files name no place to download from
+	@! grep -nE '://|^ *-(-index-url|-extra-index-url|-find-links|i|f)' requirements/*.lock
+
+format: $(INSTALLED) ## Format the code and mend what can be mended by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+lock: $(INSTALLED) ## Resolve the dependencies anew into requirements/*.lock
+	$(BIN)/python -m pip install --quiet uv
+	$(COMPILE) pyproject.toml --output-file requirements/run.lock
+	$(COMPILE) pyproject.toml requirements/dev.in --constraints requirements/run.lock --output-file requirements/dev.lock
+
+wheel: $(INSTALLED) ## Build the wheel into dist/
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## Remove what can be made again: .venv, caches, builds
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis artefacts
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-data: ## Remove the rehearsal's data, unless it is running
+	@for pid in $$(cat $(DATA_DIR)/run/*.pid 2>/dev/null); do \
+	    if kill -0 $$pid 2>/dev/null; then echo "process $$pid of $(DATA_DIR) is running: end it first" >&2; exit 1; fi; \
+	done
+	rm -rf $(DATA_DIR)
