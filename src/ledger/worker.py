@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,7 +180,7 @@ class _StockTask:
         await self._refresh()
         cursor = "0"
         while not stop.is_set():
-            entries = await self._read(cursor)
+            entries = await _unless_stopped(stop, self._read(cursor))
             if entries:
                 try:
                     await self._record(entries)
@@ -290,6 +290,19 @@ async def _until_stopped(
                 pause_s = _RETRY_S[0]
             await _sleep(stop, pause_s)
             pause_s = min(2 * pause_s, _RETRY_S[1])
+
+
+async def _unless_stopped(stop: asyncio.Event, read: Coroutine[Any, Any, list[RawEntry]]) -> list[RawEntry]:
+    """Return what is read, or nothing as soon as stopped: entries that were given out meanwhile are read anew."""
+    reading = asyncio.ensure_future(read)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((reading, stopping), return_when=asyncio.FIRST_COMPLETED)
+        return await reading if reading.done() else []
+    finally:
+        reading.cancel()
+        stopping.cancel()
+        await asyncio.wait((reading, stopping))
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:

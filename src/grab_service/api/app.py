@@ -49,6 +49,7 @@ def create_app(chosen: Settings) -> ASGIApp:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         openapi_tags=[
             {"name": "claims", "description": "抢券 · claim a voucher"},
             {"name": "vouchers", "description": "我的票券 · the caller's vouchers and tickets"},

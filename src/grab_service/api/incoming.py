@@ -99,7 +99,7 @@ async def refuse_content(incoming: Incoming, receive: Receive, body_bytes_max: i
     if not incoming.content_type.lower().startswith(b"application/json"):
         return (Code.PARAM_ERROR, "A body must be sent as application/json.")
     try:
-        content = json.loads(body)
+        content = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):
         return (Code.PARAM_ERROR, "The body is not valid JSON.")
     return None if content == {} else (Code.PARAM_ERROR, "This request takes no members in its body.")

@@ -29,6 +29,7 @@ from grab_service.tickets import Tickets
 _log = logging.getLogger(__name__)
 
 _LIBRARY_CHECK_S = 1.0
+_CANCEL_AGAIN_S = 0.1
 
 
 class Service:
@@ -83,9 +84,11 @@ class Service:
 
     async def stop(self) -> None:
         """End the tasks and close the connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            # More than once: the Redis client can swallow a cancellation that meets the end of a read.
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=_CANCEL_AGAIN_S)
         await self._exit.aclose()
 
     @property
