@@ -19,14 +19,13 @@ class StockKeys:
     class_tier_taken: str
 
     @classmethod
-    def of(cls, stock_id: str, gate_tag: str, round_id: str, class_tier: str) -> StockKeys:
-        """Name the keys of ``stock_id``, whose first characters are ``gate_tag``.
+    def of(cls, stock_id: str, gate_tag: str, class_tier: str) -> StockKeys:
+        """Name the keys of a stock.
 
         Args:
             stock_id: ``{campaign}-{round}-{class}-{tier}``.
             gate_tag: The hash tag, a prefix of ``stock_id``.
-            round_id: The round within its campaign, ``r1``.
-            class_tier: ``{class}-{tier}``, ``general-1``.
+            class_tier: Its end, ``{class}-{tier}``.
         """
         stock = f"grab:{{{gate_tag}}}{stock_id[len(gate_tag) :]}"
         taken = f"grab:{{{gate_tag}}}:taken"
@@ -37,6 +36,6 @@ class StockKeys:
             claims=f"{stock}:claims",
             progress=f"{stock}:progress",
             refused=f"{stock}:refused",
-            round_taken=f"{taken}:{round_id}",
+            round_taken=f"{taken}:{stock_id.removesuffix(f'-{class_tier}')}",
             class_tier_taken=f"{taken}:{class_tier}",
         )

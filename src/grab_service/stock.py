@@ -52,5 +52,5 @@ class Stock:
 
     def __post_init__(self) -> None:
         """Name the keys once: every claim needs them."""
-        keys = StockKeys.of(self.stock_id, self.gate_tag, self.round_id, f"{self.class_code}-{self.tier}")
+        keys = StockKeys.of(self.stock_id, self.gate_tag, f"{self.class_code}-{self.tier}")
         object.__setattr__(self, "keys", keys)

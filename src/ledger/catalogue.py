@@ -105,7 +105,7 @@ class StockRow:
     @property
     def keys(self) -> StockKeys:
         """Names of its keys in the gate."""
-        return StockKeys.of(self.stock_id, self.gate_tag, self.round_id, f"{self.class_code}-{self.tier}")
+        return StockKeys.of(self.stock_id, self.gate_tag, f"{self.class_code}-{self.tier}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
