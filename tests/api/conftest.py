@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,42 +29,10 @@ from grab_service.tickets import Tickets
 from ledger import catalogue
 from ledger.recover import recover
 from ledger.worker import Worker
+from tests.support.campaigns import small_campaign
 from tests.support.wait import wait_until
 
 CHONGQING, BEIJING = "500110", "110101"
-
-
-def small_campaign(campaign_id: str, quantity: int = 5, **changes: Any) -> Campaign:
-    """Return a campaign of two stocks that opened an hour ago."""
-    now = datetime.now(UTC).replace(microsecond=0)
-    round_ = {
-        "round_id": "r1",
-        "name": "第一场",
-        "opens_at": (now - timedelta(hours=1)).isoformat(),
-        "closes_at": (now + timedelta(days=1)).isoformat(),
-        "budget_fen": quantity * 3_000 * 2,
-        "quantities": {"general-1": quantity, "dining-1": quantity},
-    }
-    tier = {"tier": 1, "threshold_fen": 10_000, "discount_fen": 3_000}
-    document: dict[str, Any] = {
-        "campaign_id": campaign_id,
-        "name": "测试活动",
-        "source": "test",
-        "organiser": "test",
-        "platform": "test",
-        "fund_fen": 10_000_000,
-        "available_until": (now + timedelta(days=7)).isoformat(),
-        "settle_by": (now + timedelta(days=60)).isoformat(),
-        "limit_scope": "round",
-        "eligible_regions": ["50"],
-        "classes": [
-            {"class_code": "general", "name": "通用券", "merchant_categories": ["超市"], "tiers": [tier]},
-            {"class_code": "dining", "name": "餐饮券", "merchant_categories": ["火锅"], "tiers": [tier]},
-        ],
-        "rounds": [round_ | changes.pop("round_changes", {})],
-        "merchants": {"accepts": ["payment_code"], "towns": ["古南街道"]},
-    }
-    return Campaign.from_document(document | changes)
 
 
 def free_port() -> int:

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 
 from grab_service import instants
-from tests.api.conftest import BEIJING, Site, SiteOf, small_campaign
+from tests.api.conftest import BEIJING, Site, SiteOf
+from tests.support.campaigns import small_campaign
 from tests.support.wait import wait_until
 
 VOUCHER_MEMBERS = {

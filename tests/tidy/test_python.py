@@ -12,7 +12,7 @@ EMPTY_NAMES = {"utils", "util", "common", "helpers", "misc", "base", "shared"}
 
 # A statement's first words; SQL is written in capitals, sentences are not.
 SQL = re.compile(
-    r"\s*(SELECT|INSERT INTO|UPDATE [a-z_]+|DELETE FROM|CREATE|ALTER|DROP|TRUNCATE|WITH|COPY|LOCK|SHOW|SET|BEGIN|COMMIT)\b"
+    r"\s*(SELECT|INSERT INTO|UPDATE [a-z_]+|DELETE FROM|CREATE|ALTER|DROP|TRUNCATE|WITH|COPY|LOCK|SHOW|SET|BEGIN)\b"
 )
 LUA = re.compile(r"redis\.p?call|\bKEYS\[\d|\bARGV\[\d|^#!lua")
 LUA_HEADER = re.compile(r"^--\[\[.*?\]\]\n", re.DOTALL | re.MULTILINE)

@@ -1,0 +1,137 @@
+"""The audit: checks every invariant over both stores, at rest or while claims come in.
+
+Each invariant is reported by itself.  What is on its way from the gate to the vault is no fault: the
+watermark is read first, then the vault, then the gate, so whatever is at or below the watermark must
+be in the vault, and whatever is in the vault must be at the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import asyncpg
+import redis.asyncio as redis
+
+from ledger import catalogue
+from ledger.audit_gate import GateFaults, look_at_stock
+from ledger.catalogue import StockRow
+from ledger.statements import statement
+
+_TOLD_MAX = 5  # faults that a detail spells out
+
+# Identifier, name, and the vault's query whose rows are faults; the others are found at the gate.
+_VAULT_CHECKS: Mapping[str, tuple[str, str]] = {
+    "audit_minted": ("I-1", "{stock_id}: {minted} minted and {claimed} claimed of {quantity}"),
+    "audit_owners": ("I-2", "{stock_id}: voucher {claim_no} has {owners} owners"),
+    "audit_users": ("I-3", "{stock_id}: a user has {vouchers} vouchers ({user_ref:.8}…)"),
+    "audit_round_limits": ("I-3", "{round_id}: a user has {vouchers} vouchers of the round ({user_ref:.8}…)"),
+    "audit_hours": ("I-7", "{stock_id}: claim {claim_no} was made at {claimed_at}"),
+    "audit_dead_letters": ("I-9", "{stock_id}: entry {stream_id} was refused, {reason}: {detail}"),
+    "audit_epochs": ("I-13", "{stock_id}: claim {claim_no} is of epoch {epoch}, the round is at {round_epoch}"),
+}
+_STATEMENTS = {name: statement(name) for name in _VAULT_CHECKS}
+
+NAMES: Mapping[str, str] = {
+    "I-1": "cap: no more claims than vouchers, as many vouchers as the quantity",
+    "I-2": "one owner: a voucher has at most one",
+    "I-3": "one per user: nobody has more vouchers than the limits allow",
+    "I-5": "no phantom: each entry of the stream has its holder, each holder his entry",
+    "I-7": "opening hours: no claim before opening or after closing",
+    "I-9": "nothing stuck: nothing dead-lettered, nothing on its way for long",
+    "I-13": "fence: no claim of a foreign epoch, gate and vault at the same one",
+    "I-14": "agreement: the gate's holders are the vault's owners",
+    "I-14n": "numbers: free and held are 1..quantity, each once",
+}
+
+
+class AuditImpossible(Exception):
+    """A store could not be asked, so nothing can be said; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invariant:
+    """One invariant and whether it holds."""
+
+    id: str
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StockFigures:
+    """One stock in numbers; ``claimed`` is the gate's, or the vault's while the gate is closed."""
+
+    stock_id: str
+    quantity: int
+    claimed: int
+    remaining: int
+    booked: int
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """The verdict."""
+
+    ok: bool
+    invariants: tuple[Invariant, ...]
+    stocks: tuple[StockFigures, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class _Findings:
+    faults: dict[str, list[str]] = field(default_factory=lambda: {invariant: [] for invariant in NAMES})
+    notes: list[str] = field(default_factory=list)
+    stocks: list[StockFigures] = field(default_factory=list)
+
+    def report(self) -> AuditReport:
+        """Return what was found, invariant by invariant."""
+        note = "; ".join(self.notes)
+        invariants = tuple(
+            Invariant(invariant, name, not self.faults[invariant], _detail(self.faults[invariant]) or note)
+            for invariant, name in NAMES.items()
+        )
+        return AuditReport(all(each.ok for each in invariants), invariants, tuple(self.stocks))
+
+
+async def audit(connection: asyncpg.Connection, gate: redis.Redis) -> AuditReport:
+    """Check every invariant.
+
+    Raises:
+        AuditImpossible: A store does not answer.
+    """
+    findings = _Findings()
+    try:
+        for stock in await catalogue.stock_rows(connection):
+            _take_in(findings, stock, await look_at_stock(connection, gate, stock))
+        await _check_vault(connection, findings)
+    except (redis.RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise AuditImpossible(f"a store does not answer: {error}") from error
+    return findings.report()
+
+
+async def _check_vault(connection: asyncpg.Connection, findings: _Findings) -> None:
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        for name, (invariant, sentence) in _VAULT_CHECKS.items():
+            rows = await connection.fetch(_STATEMENTS[name])
+            findings.faults[invariant] += (sentence.format(**row) for row in rows)
+
+
+def _take_in(findings: _Findings, stock: StockRow, seen: GateFaults) -> None:
+    for invariant, faults in seen.faults.items():
+        findings.faults[invariant] += (f"{stock.stock_id}: {fault}" for fault in faults)
+    if not seen.is_open:
+        findings.notes.append(f"{stock.stock_id}: the gate is closed, judged on the vault alone")
+    claimed = seen.held if seen.is_open else seen.booked
+    findings.stocks.append(StockFigures(stock.stock_id, stock.quantity, claimed, stock.quantity - claimed, seen.booked))
+
+
+def _detail(faults: Sequence[str]) -> str:
+    told = "; ".join(faults[:_TOLD_MAX])
+    return told if len(faults) <= _TOLD_MAX else f"{told}; and {len(faults) - _TOLD_MAX} more"
