@@ -21,17 +21,16 @@ from ledger.statements import statement
 
 _TOLD_MAX = 5  # faults that a detail spells out
 
-# Identifier, name, and the vault's query whose rows are faults; the others are found at the gate.
-_VAULT_CHECKS: Mapping[str, tuple[str, str]] = {
-    "audit_minted": ("I-1", "{stock_id}: {minted} minted and {claimed} claimed of {quantity}"),
-    "audit_owners": ("I-2", "{stock_id}: voucher {claim_no} has {owners} owners"),
-    "audit_users": ("I-3", "{stock_id}: a user has {vouchers} vouchers ({user_ref:.8}…)"),
-    "audit_round_limits": ("I-3", "{round_id}: a user has {vouchers} vouchers of the round ({user_ref:.8}…)"),
-    "audit_hours": ("I-7", "{stock_id}: claim {claim_no} was made at {claimed_at}"),
-    "audit_dead_letters": ("I-9", "{stock_id}: entry {stream_id} was refused, {reason}: {detail}"),
-    "audit_epochs": ("I-13", "{stock_id}: claim {claim_no} is of epoch {epoch}, the round is at {round_epoch}"),
-}
-_STATEMENTS = {name: statement(name) for name in _VAULT_CHECKS}
+# Invariants that the vault alone can answer for: the query whose rows are faults, and the sentence for a row.
+_VAULT_CHECKS: Sequence[tuple[str, str, str]] = (
+    ("I-1", statement("audit_minted"), "{stock_id}: {minted} minted and {claimed} claimed of {quantity}"),
+    ("I-2", statement("audit_owners"), "{stock_id}: voucher {claim_no} has {owners} owners"),
+    ("I-3", statement("audit_users"), "{stock_id}: a user has {vouchers} vouchers ({user_ref:.8}…)"),
+    ("I-3", statement("audit_round_limits"), "{round_id}: a user has {vouchers} vouchers of it ({user_ref:.8}…)"),
+    ("I-7", statement("audit_hours"), "{stock_id}: claim {claim_no} was made at {claimed_at}"),
+    ("I-9", statement("audit_dead_letters"), "{stock_id}: entry {stream_id} was refused, {reason}: {detail}"),
+    ("I-13", statement("audit_epochs"), "{stock_id}: claim {claim_no} is of epoch {epoch}, its round at {round_epoch}"),
+)
 
 NAMES: Mapping[str, str] = {
     "I-1": "cap: no more claims than vouchers, as many vouchers as the quantity",
@@ -118,8 +117,8 @@ async def audit(connection: asyncpg.Connection, gate: redis.Redis) -> AuditRepor
 
 async def _check_vault(connection: asyncpg.Connection, findings: _Findings) -> None:
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        for name, (invariant, sentence) in _VAULT_CHECKS.items():
-            rows = await connection.fetch(_STATEMENTS[name])
+        for invariant, query, sentence in _VAULT_CHECKS:
+            rows = await connection.fetch(query)
             findings.faults[invariant] += (sentence.format(**row) for row in rows)
 
 

@@ -1,0 +1,148 @@
+"""Follows one stock's stream of claims into the vault.
+
+For each batch: commit, then one call that acknowledges the entries and moves the watermark.  The
+stock's advisory lock is held on the very connection that also writes, so that the right and the
+ability to write end together.  Whatever goes wrong, the answer is the same: drop both connections
+and begin anew, first with what was read and not acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from ledger import catalogue, locks
+from ledger.catalogue import StockRow
+from ledger.record import FENCED, RawEntry, Recorded, record
+from ledger.session import vault_session
+from ledger.statements import statement
+from ledger.stream import UNACKNOWLEDGED, UNREAD, ClaimsStream, gate_client
+from ledger.trouble import TROUBLE, Condition, pause
+
+_log = logging.getLogger(__name__)
+
+_TRY_LOCK = statement("try_lock")
+_COUNT_CLAIMS = statement("count_claims")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a worker has done since it started.
+
+    Attributes:
+        batches: Batches committed.
+        recorded: Claims that were new to the vault.
+        replayed: Entries that it had already.
+        refused: Entries that it refused.
+        last_commit_s: When the last batch was committed, Unix seconds; 0 before the first.
+    """
+
+    batches: int = 0
+    recorded: int = 0
+    replayed: int = 0
+    refused: int = 0
+    last_commit_s: float = 0.0
+
+    def add(self, done: Recorded) -> None:
+        """Count one batch."""
+        self.batches += 1
+        self.recorded += done.recorded
+        self.replayed += done.replayed
+        self.refused += len(done.refused)
+        self.last_commit_s = time.time()
+
+
+class _GateMovedOn(Exception):
+    """The gate is under another epoch than the stock's row that was read, or is being rebuilt for one."""
+
+
+class Follower:
+    """Records the claims of one stock for as long as it gets the stock's lock.
+
+    Args:
+        stock_id: The stock.
+        stock_no: Its number.
+        database_url: The vault.
+        redis_url: The gate.
+        tally: Where to count.
+    """
+
+    def __init__(self, stock_id: str, stock_no: int, database_url: str, redis_url: str, tally: Tally) -> None:
+        self._stock_id = stock_id
+        self._stock_no = stock_no
+        self._database_url = database_url
+        self._redis_url = redis_url
+        self._tally = tally
+        self._condition = Condition(stock_id)
+        self.stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until stopped, or until another worker has the stock; the batch in hand is finished."""
+        while not self.stop.is_set():
+            try:
+                async with vault_session(self._database_url) as vault:
+                    if not await vault.fetchval(_TRY_LOCK, locks.STOCK, self._stock_no):
+                        return
+                    async with gate_client(self._redis_url) as gate:
+                        stock = await self._stock(vault)
+                        while not self.stop.is_set():
+                            stock = await self._follow(vault, ClaimsStream(gate, stock.keys), stock)
+            except (*TROUBLE, _GateMovedOn) as error:
+                await pause(self.stop, self._condition.ill(error))
+
+    async def _stock(self, vault: asyncpg.Connection) -> StockRow:
+        return next(row for row in await catalogue.stock_rows(vault) if row.stock_no == self._stock_no)
+
+    async def _follow(self, vault: asyncpg.Connection, stream: ClaimsStream, stock: StockRow) -> StockRow:
+        """Record what comes until stopped or the epoch changes; return the stock as it is then."""
+        booked = await vault.fetchval(_COUNT_CLAIMS, stock.stock_no)
+        which = UNACKNOWLEDGED
+        while not self.stop.is_set():
+            entries = await stream.read(which)
+            if entries:
+                booked = await self._record(vault, stream, stock, entries, booked)
+            elif which == UNACKNOWLEDGED:
+                which = UNREAD
+            else:
+                now = await self._stock(vault)
+                if now.epoch != stock.epoch:
+                    return now
+            self._condition.well()
+        return stock
+
+    async def _record(
+        self,
+        vault: asyncpg.Connection,
+        stream: ClaimsStream,
+        stock: StockRow,
+        entries: Sequence[RawEntry],
+        booked: int,
+    ) -> int:
+        done = await record(vault, stock, entries)
+        self._tally.add(done)
+        self._report(done)
+        booked += done.recorded
+        refused = [(each.stream_id, each.reason) for each in done.refused]
+        if not await stream.commit(stock.epoch, booked, [stream_id for stream_id, _ in entries], refused):
+            raise _GateMovedOn(f"the gate is not under epoch {stock.epoch}")
+        return booked
+
+    def _report(self, done: Recorded) -> None:
+        """Log refusals by reason with the first of each, so that a thousand of them are not a thousand lines."""
+        first = {each.reason: each for each in reversed(done.refused)}
+        for reason, count in Counter(each.reason for each in done.refused).items():
+            _log.log(
+                logging.WARNING if reason == FENCED else logging.ERROR,
+                "%s: %d entries refused as %s, the first is %s: %s",
+                self._stock_id,
+                count,
+                reason,
+                first[reason].stream_id,
+                first[reason].detail,
+            )

@@ -1,0 +1,91 @@
+"""The migration runner: once each, in order, never a changed file."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from grab_service import embedded
+from ledger.migrate import MigrationRefused, migrate, status
+
+FIRST = "CREATE TABLE one (n integer); INSERT INTO one VALUES (1)"
+SECOND = "ALTER TABLE one ADD COLUMN m integer"
+
+
+@pytest.fixture
+async def empty(database_url: str) -> asyncpg.Connection:
+    """A connection to a database of this test's own whose tables are taken away."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    return connection
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Two migrations."""
+    (tmp_path / "0001_one.sql").write_text(FIRST)
+    (tmp_path / "0002_two.sql").write_text(SECOND)
+    return tmp_path
+
+
+async def test_what_is_missing_is_applied_once(empty: asyncpg.Connection, files: Path) -> None:
+    """The first run applies all in order, the second nothing."""
+    assert await migrate(empty, files) == ["0001_one", "0002_two"]
+    assert await migrate(empty, files) == []
+    assert [migration.is_applied for migration in await status(empty, files)] == [True, True]
+
+
+async def test_two_runners_apply_each_file_once(empty: asyncpg.Connection, files: Path, database_url: str) -> None:
+    """Several processes may start at the same time."""
+    others = [await asyncpg.connect(database_url) for _ in range(3)]
+    await migrate(empty, files.parent / "none")
+    results = await asyncio.gather(*(migrate(connection, files) for connection in others))
+    assert sorted(results, key=len) == [[], [], ["0001_one", "0002_two"]]
+    assert await empty.fetchval("SELECT count(*) FROM one") == 1
+    for connection in others:
+        await connection.close()
+
+
+async def test_a_file_that_fails_leaves_nothing_and_those_before_it_stand(
+    empty: asyncpg.Connection, files: Path
+) -> None:
+    """Each file is a transaction of its own."""
+    (files / "0003_bad.sql").write_text("CREATE TABLE three (n integer); SELECT 1/0")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await migrate(empty, files)
+    assert [migration.is_applied for migration in await status(empty, files)] == [True, True, False]
+    assert await empty.fetchval("SELECT to_regclass('three')") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda files: (files / "0001_one.sql").write_text(FIRST + " "), "0001_one.sql was changed"),
+        (lambda files: (files / "0002_two.sql").unlink(), "0002_two applied, which is not among the files"),
+        (lambda files: (files / "0000_early.sql").write_text("SELECT 1"), "0000_early comes before"),
+        (lambda files: (files / "0002_again.sql").write_text("SELECT 1"), "same number"),
+        (lambda files: (files / "three.sql").write_text("SELECT 1"), "three.sql is not named like"),
+    ],
+)
+async def test_files_that_do_not_fit_are_refused_with_a_remedy(
+    empty: asyncpg.Connection, files: Path, change: object, words: str
+) -> None:
+    """Changed, missing, late or misnamed files stop the runner before it does anything."""
+    await migrate(empty, files)
+    assert callable(change)
+    change(files)
+    with pytest.raises(MigrationRefused, match=words):
+        await migrate(empty, files)
+
+
+async def test_the_vaults_own_migrations_are_applied(database_url: str, postgres_server: embedded.Server) -> None:
+    """The tests' databases were made by the runner from the project's files."""
+    connection = await asyncpg.connect(database_url)
+    migrations = await status(connection)
+    await connection.close()
+    assert migrations
+    assert all(migration.is_applied for migration in migrations)
+    assert postgres_server.name == "postgres"
