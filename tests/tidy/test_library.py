@@ -61,11 +61,6 @@ def test_a_caller_passes_the_keys_of_the_header(caller: Caller) -> None:
     assert caller.reads_only == library.registered()[caller.function][1]
 
 
-def test_every_function_has_a_caller() -> None:
-    """No function of the library is without a use."""
-    assert {caller.function for caller in CALLERS} == set(FUNCTIONS)
-
-
 def test_letters_are_those_of_the_enumeration() -> None:
     """The letters of a claim, in order of precedence, and of a look are the members of ``Letter``."""
     claim, look = FUNCTIONS["grab_claim"].letters, FUNCTIONS["grab_look"].letters
