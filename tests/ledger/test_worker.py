@@ -1,0 +1,175 @@
+"""The worker, between the real gate and the real vault: nothing is lost, nothing is confirmed too early."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from ledger.worker import Worker
+from tests.ledger.conftest import OpenBooks
+from tests.support.books import Books, user_ref
+from tests.support.campaigns import small_campaign
+from tests.support.wait import wait_until
+
+
+async def pending(books: Books) -> int:
+    """Return how many entries of the first stock are given out and not acknowledged."""
+    return int((await books.client.xpending(books.stock.keys.claims, "ledger"))["pending"])
+
+
+async def test_a_claim_reaches_the_vault_and_is_confirmed(books: Books) -> None:
+    """Row, watermark and acknowledgement, in this order."""
+    async with books.working() as worker:
+        [answer] = await books.claim("a")
+        await books.wait_booked(1)
+        assert await books.owners() == {1: user_ref("a")}
+        assert answer.holding is not None
+        assert (await books.gate.progress(books.stock)).committed == answer.holding.stream_id
+        assert await pending(books) == 0
+        assert worker.tally.recorded == 1
+
+
+async def test_what_a_dead_worker_had_read_is_recorded_by_the_next(books: Books) -> None:
+    """Entries that were given out and not acknowledged come first."""
+    await books.claim("a", "b")
+    await books.client.xreadgroup("ledger", "ledger", {books.stock.keys.claims: ">"})
+    assert await pending(books) == 2
+    async with books.working():
+        await books.wait_booked(2)
+    assert await pending(books) == 0
+
+
+async def test_a_batch_that_was_committed_and_not_acknowledged_is_not_recorded_twice(books: Books) -> None:
+    """A crash between commit and acknowledgement ends in a replay."""
+    async with books.working():
+        await books.claim("a", "b")
+        await books.wait_booked(2)
+    await books.client.xgroup_setid(books.stock.keys.claims, "ledger", "0")
+    async with books.working() as worker:
+        await wait_until(lambda: worker.tally.replayed == 2, "the batch is replayed")
+    assert worker.tally.recorded == 0
+    assert len(await books.owners()) == 2
+
+
+async def test_workers_share_the_stocks_and_take_over(books: Books) -> None:
+    """Two workers hold one of two stocks each; when one goes the other has both."""
+    stops = [asyncio.Event(), asyncio.Event()]
+    workers = [Worker(books.database_url, books.redis_url) for _ in stops]
+    running = [asyncio.create_task(worker.run(stop)) for worker, stop in zip(workers, stops, strict=True)]
+    await wait_until(lambda: [len(worker.stock_ids) for worker in workers] == [1, 1], "each has one stock")
+    stops[0].set()
+    await running[0]
+    await wait_until(lambda: len(workers[1].stock_ids) == 2, "the other has both")
+    for stock in books.stocks:
+        await books.claim("a", stock=stock)
+        await books.wait_booked(1, stock)
+    stops[1].set()
+    await running[1]
+
+
+async def test_a_worker_survives_the_loss_of_its_connections_to_the_vault(books: Books) -> None:
+    """Every backend of the worker is ended in the middle; it comes back by itself and loses nothing."""
+    async with books.working():
+        await books.claim("a")
+        await books.wait_booked(1)
+        await books.vault.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name = 'grab-ledger' AND datname = current_database()"
+        )
+        await books.claim("b", "c")
+        await books.wait_booked(3)
+    assert set((await books.owners()).values()) == {user_ref(user) for user in "abc"}
+
+
+async def test_a_worker_survives_the_loss_of_its_connections_to_the_gate(books: Books) -> None:
+    """Every client of the gate is disconnected in the middle."""
+    async with books.working():
+        await books.claim("a")
+        await books.wait_booked(1)
+        await books.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        await books.claim("b")
+        await books.wait_booked(2)
+
+
+async def test_a_group_that_was_destroyed_is_read_anew_from_the_start(books: Books) -> None:
+    """Entries from before the group's loss are not passed over."""
+    await books.claim("a")
+    await books.client.xgroup_destroy(books.stock.keys.claims, "ledger")
+    async with books.working():
+        await books.wait_booked(1)
+        await books.client.xgroup_destroy(books.stock.keys.claims, "ledger")
+        await books.claim("b")
+        await books.wait_booked(2)
+
+
+async def test_the_vault_locked_by_somebody_delays_and_loses_nothing(books: Books, database_url: str) -> None:
+    """While the table is locked nothing is confirmed; afterwards everything is."""
+    async with books.working():
+        await wait_until(lambda: True, "started")
+        async with books.vault.transaction():
+            await books.vault.execute("LOCK TABLE claims IN ACCESS EXCLUSIVE MODE")
+            await books.claim("a", "b")
+            with pytest.raises(AssertionError):
+                await wait_until(lambda: _is_confirmed(books), "", within_s=0.5)
+        await books.wait_booked(2)
+    assert database_url
+
+
+async def _is_confirmed(books: Books) -> bool:
+    return (await books.gate.progress(books.stock)).booked > 0
+
+
+async def test_a_poisoned_entry_closes_its_stock_and_only_it(books: Books) -> None:
+    """The rest is recorded, the stock waits for a recovery, and that gives the sale back."""
+    await books.claim("a")
+    await books.client.xadd(books.stock.keys.claims, {"v": "1", "epoch": "x"})
+    await books.claim("b")
+    async with books.working():
+        await wait_until(lambda: _is_closed(books), "the stock is closed")
+        assert set((await books.owners()).values()) == {user_ref("a"), user_ref("b")}
+        assert await books.letters("c") == "C"
+        assert await books.letters("c", stock=books.stocks[1]) == "W"
+        await books.recover()
+        assert await books.letters("a", "c") == "HW"
+        await books.wait_booked(3)
+    dead = await books.vault.fetch("SELECT reason FROM dead_letters")
+    assert [row["reason"] for row in dead] == ["MALFORMED"]
+
+
+async def _is_closed(books: Books) -> bool:
+    return not (await books.gate.counts([books.stock]))[0].is_open
+
+
+async def test_a_recovery_beside_a_running_worker_is_followed(books: Books) -> None:
+    """The worker goes on under the new epoch without a restart."""
+    async with books.working():
+        await books.claim("a")
+        await books.wait_booked(1)
+        for number in range(2, 5):
+            await books.recover()
+            assert await books.letters("a") == "H"
+            await books.claim(f"u{number}")
+            await books.wait_booked(number)
+    assert len(await books.owners()) == 4
+
+
+async def test_a_campaign_that_is_loaded_later_is_served(open_books: OpenBooks, books: Books, campaign_id: str) -> None:
+    """A running worker finds new stocks by itself."""
+    async with books.working():
+        await books.claim("a")
+        await books.wait_booked(1)
+        more = await open_books(small_campaign(f"{campaign_id}-more"))
+        await more.claim("a")
+        await more.wait_booked(1)
+
+
+async def test_a_stop_is_quick_and_leaves_nothing_half_done(open_books: OpenBooks, campaign_id: str) -> None:
+    """A worker that is stopped in a rush ends at once; the next one finishes."""
+    books = await open_books(small_campaign(campaign_id, quantity=2000))
+    async with books.working():
+        for start in range(0, 2000, 500):
+            await books.claim(*(f"u{number}" for number in range(start, start + 500)))
+    async with books.working():
+        await books.wait_booked(2000)
+    assert (await books.audit()).ok
