@@ -30,6 +30,8 @@ from ledger import catalogue
 from ledger.recover import recover
 from ledger.worker import Worker
 from tests.support.campaigns import small_campaign
+from tests.support.own_gate import OwnGate
+from tests.support.own_vault import OwnVault
 from tests.support.wait import wait_until
 
 CHONGQING, BEIJING = "500110", "110101"
@@ -50,7 +52,6 @@ class Site:
         campaign: What is handed out.
         vault: A connection to its database.
         client: A client of its gate.
-        database_url: Its database.
         settings: The settings its processes run with.
     """
 
@@ -142,21 +143,29 @@ def make_site(
 
     @asynccontextmanager
     async def site(
-        campaign: Campaign, *, client: redis.Redis | None = None, redis_url: str | None = None
+        campaign: Campaign,
+        *,
+        own_gate: OwnGate | None = None,
+        own_vault: OwnVault | None = None,
     ) -> AsyncIterator[Site]:
         rehearsal = RehearsalKeys(tmp_path / "keys")
         rehearsal.make()
         settings = Settings(
-            redis_url=redis_url or valkey_server.url,
-            database_url=database_url,
+            redis_url=own_gate.server.url if own_gate else valkey_server.url,
+            database_url=own_vault.server.url if own_vault else database_url,
             catalogue_refresh_ms=100,
             snapshot_ms=50,
             **rehearsal.settings(),  # type: ignore[arg-type]  # pydantic checks them
         )
         keys = keyring.load(settings)
         async with AsyncExitStack() as stack:
-            running = Site(campaign, vault, client or redis_client, settings, keys, stack)
-            await catalogue.load_campaign(vault, mint(campaign, running.codes))
+            connection = vault
+            if own_vault:
+                connection = await asyncpg.connect(own_vault.server.url)
+                stack.callback(connection.terminate)
+            client = own_gate.client if own_gate else redis_client
+            running = Site(campaign, connection, client, settings, keys, stack)
+            await catalogue.load_campaign(connection, mint(campaign, running.codes))
             await running.recover()
             running.start_worker()
             stack.push_async_callback(running.stop_worker)

@@ -100,7 +100,7 @@ async def test_an_empty_body_is_accepted(site: Site, api: httpx.AsyncClient, con
 @pytest.mark.parametrize("token", ["x", "a.b.c", "t1.1.2.3.4", "é" * 10, "x" * 5000])
 async def test_a_bad_token_is_refused_everywhere(site: Site, api: httpx.AsyncClient, token: str) -> None:
     """401 with the reason on every route that wants a user."""
-    headers = {"Authorization": f"Bearer {token}".encode()}
+    headers = {b"Authorization": f"Bearer {token}".encode()}
     path = f"/v1/stocks/{site.stock_id}/claims"
     for response in (
         await api.post(path, headers=headers),

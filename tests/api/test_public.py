@@ -44,7 +44,7 @@ async def test_the_stock_picture_follows_the_round(site: Site, api: httpx.AsyncC
     await asyncio.gather(*(api.post(path, headers=site.bearer(f"u{number}")) for number in range(8)))
 
     async def is_sold_out() -> bool:
-        return (await first_stock(api))["state"] == "SOLD_OUT"
+        return bool((await first_stock(api))["state"] == "SOLD_OUT")
 
     await wait_until(is_sold_out, "the picture says SOLD_OUT")
     row = await first_stock(api)
@@ -62,7 +62,7 @@ async def test_an_unchanged_picture_is_not_sent_again(site: Site, api: httpx.Asy
     await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u1"))
 
     async def has_changed() -> bool:
-        return (await api.get("/v1/stock", headers=condition)).status_code == 200
+        return bool((await api.get("/v1/stock", headers=condition)).status_code == 200)
 
     await wait_until(has_changed, "the picture changes")
 
@@ -84,7 +84,7 @@ async def test_a_recovering_stock_is_shown_as_such(site: Site, api: httpx.AsyncC
     await site.client.fcall("grab_close", 1, next(iter(site.campaign.stocks())).keys.rules)
 
     async def is_recovering() -> bool:
-        return (await first_stock(api))["state"] == "RECOVERING"
+        return bool((await first_stock(api))["state"] == "RECOVERING")
 
     await wait_until(is_recovering, "the picture says RECOVERING")
     assert (await api.get("/readyz")).status_code == 503
@@ -94,7 +94,7 @@ async def test_a_recovering_stock_is_shown_as_such(site: Site, api: httpx.AsyncC
     await site.recover()
 
     async def is_well() -> bool:
-        return (await api.get("/healthz")).json()["status"] == "pass"
+        return bool((await api.get("/healthz")).json()["status"] == "pass")
 
     await wait_until(is_well, "health passes again")
     assert (await api.get("/readyz")).status_code == 200

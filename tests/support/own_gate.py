@@ -32,6 +32,16 @@ class OwnGate:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
 
+    def hang(self) -> None:
+        """Let it hang: connections stay open and nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let it answer again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def cut_the_file(self, share: float) -> None:
         """Keep only the first part of its append-only file."""
         [path] = self.directory.glob("appendonlydir/*.incr.aof")
