@@ -127,6 +127,7 @@ async def load_campaign(connection: asyncpg.Connection, campaign: NewCampaign) -
 
     Raises:
         CampaignDiffers: Another campaign of this id is stored.
+        ValueError: A stock has not as many code hashes as its quantity.
     """
     document = json.dumps(campaign.document, ensure_ascii=False, sort_keys=True)
     digest = hashlib.sha256(document.encode()).hexdigest()
@@ -171,7 +172,7 @@ async def _store_round(connection: asyncpg.Connection, campaign_no: int, round_:
             columns=_VOUCHER_COLUMNS,
             records=(
                 (row["stock_no"], claim_no, round_no, row["limit_no"], stock.quantity, code_hash)
-                for claim_no, code_hash in enumerate(stock.code_hashes, start=1)
+                for claim_no, code_hash in zip(range(1, stock.quantity + 1), stock.code_hashes, strict=True)
             ),
         )
 

@@ -13,6 +13,7 @@ _STREAM_ID = re.compile(r"([0-9]{1,15})-([0-9]{1,10})", re.ASCII)
 _USER_REF = re.compile(r"[0-9A-Za-z_-]{23}", re.ASCII)
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
 _INTEGER_MAX = 2**31 - 1  # of the vault's columns
+_QUOTE_MAX = 40  # characters of a strange value that a reason quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +50,16 @@ def decode(stream_id: str, fields: Mapping[str, str]) -> Entry | Malformed:
     """Read an entry; fields that are not known here are allowed, missing or strange ones are not."""
     parts = _STREAM_ID.fullmatch(stream_id)
     if parts is None or int(parts[2]) > _INTEGER_MAX:
-        return Malformed(f"the stream id {stream_id!r} is out of bounds")
+        return Malformed(f"the stream id is {_quote(stream_id)}, which is out of bounds")
     if fields.get("v") != _VERSION:
-        return Malformed(f"the version is {fields.get('v')!r}, not {_VERSION!r}")
+        return Malformed(f"the version is {_quote(fields.get('v'))}, not {_VERSION!r}")
     numbers: dict[str, int] = {}
     for name in ("epoch", "claim_no", "nth"):
         text = fields.get(name)
         if text is None and name == "nth":
             continue
         if text is None or not _NUMBER.fullmatch(text) or int(text) > _INTEGER_MAX:
-            return Malformed(f"the field {name} is {text!r}, not a number from 1 to {_INTEGER_MAX}")
+            return Malformed(f"the field {name} is {_quote(text)}, not a number from 1 to {_INTEGER_MAX}")
         numbers[name] = int(text)
     user_ref = fields.get("user_ref", "")
     if not _USER_REF.fullmatch(user_ref):
@@ -72,6 +73,10 @@ def decode(stream_id: str, fields: Mapping[str, str]) -> Entry | Malformed:
         user_ref=user_ref,
         nth=numbers.get("nth"),
     )
+
+
+def _quote(text: str | None) -> str:
+    return repr(text if text is None else text[:_QUOTE_MAX])
 
 
 def digest(fields: Mapping[str, str]) -> bytes:

@@ -14,6 +14,7 @@ from ledger.locks import MIGRATION
 from ledger.statements import statement
 
 _PACKAGE = Path(__file__).parent
+_LOCK_WAIT_S = 300.0
 _NAME = re.compile(r"\d{4}_[a-z0-9_]+")
 
 _CREATE_TABLE = statement("create_schema_migrations")
@@ -55,12 +56,18 @@ async def migrate(connection: asyncpg.Connection, directory: Path | None = None)
 
     Several may run at once: one applies, the others wait and then find nothing to do.
 
+    Args:
+        connection: To the vault.
+        directory: Where the files are; None for those that come with this package.
+
     Raises:
         MigrationRefused: A file was changed, removed or slipped in before one that is applied.
+        TimeoutError: Another one has been migrating for minutes.
         asyncpg.PostgresError: A file failed; those before it stay applied.
     """
-    await connection.execute(_LOCK, MIGRATION, 0)
+    await connection.execute(_LOCK, MIGRATION, 0, timeout=_LOCK_WAIT_S)
     try:
+        await connection.execute(_CREATE_TABLE)
         pending = [migration for migration in await status(connection, directory) if not migration.is_applied]
         for migration in pending:
             async with connection.transaction():
@@ -68,17 +75,20 @@ async def migrate(connection: asyncpg.Connection, directory: Path | None = None)
                 await connection.execute(_INSERT_APPLIED, migration.name, migration.checksum)
         return [migration.name for migration in pending]
     finally:
-        await connection.execute(_UNLOCK, MIGRATION, 0)
+        if not connection.is_closed():
+            await connection.execute(_UNLOCK, MIGRATION, 0)
 
 
 async def status(connection: asyncpg.Connection, directory: Path | None = None) -> list[Migration]:
-    """Return every migration in order, and whether it is applied.
+    """Return every migration in order, and whether it is applied; changes nothing.
 
     Raises:
         MigrationRefused: The files do not fit what is applied.
     """
-    await connection.execute(_CREATE_TABLE)
-    applied = {row["name"]: row["checksum"] for row in await connection.fetch(_SELECT_APPLIED)}
+    try:
+        applied = {row["name"]: row["checksum"] for row in await connection.fetch(_SELECT_APPLIED)}
+    except asyncpg.UndefinedTableError:
+        applied = {}  # a new database
     migrations = [_read(path, applied) for path in sorted((directory or default_directory()).glob("*.sql"))]
     _refuse_misfits(migrations, applied.keys())
     return migrations

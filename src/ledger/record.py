@@ -65,6 +65,11 @@ class Recorded:
 async def record(connection: asyncpg.Connection, stock: StockRow, entries: Sequence[RawEntry]) -> Recorded:
     """Record entries of one stock; when it returns they are committed.
 
+    Args:
+        connection: To the vault.
+        stock: Whose stream they were read from.
+        entries: Stream ids and fields as they were read.
+
     Raises:
         asyncpg.PostgresError, OSError: The database is in trouble.  Nothing or everything of the batch is
             committed; recording it again is harmless.
@@ -78,7 +83,8 @@ async def record(connection: asyncpg.Connection, stock: StockRow, entries: Seque
             refused.append(Refused(stream_id, MALFORMED, fields, entry.reason))
         else:
             readable.append(entry)
-    async with connection.transaction():
+    # Read committed, whatever the database's default: the second statement must see what the first one waited for.
+    async with connection.transaction(isolation="read_committed"):
         recorded, unrecorded = await _insert(connection, stock, readable)
         refused += (
             Refused(entry.stream_id, reason, fields_of[entry.stream_id], why) for entry, reason, why in unrecorded
@@ -101,7 +107,7 @@ async def _insert(connection: asyncpg.Connection, stock: StockRow, entries: Sequ
             inserted = await connection.fetch(_RECORD, stock.stock_no, *columns)
     except _POISON as error:
         if len(entries) == 1:
-            return 0, [(entries[0], FORBIDDEN, str(error))]
+            return 0, [(entries[0], FORBIDDEN, str(error.args[0]))]  # without its DETAIL, which quotes the row
         middle = len(entries) // 2
         recorded, unrecorded = await _insert(connection, stock, entries[:middle])
         recorded_too, unrecorded_too = await _insert(connection, stock, entries[middle:])
@@ -134,7 +140,12 @@ async def _bury(connection: asyncpg.Connection, stock: StockRow, refused: Sequen
         stock.stock_no,
         [each.stream_id for each in refused],
         [each.reason for each in refused],
-        [json.dumps(dict(each.fields)) for each in refused],
+        [_as_json(each.fields) for each in refused],
         [digest(each.fields) for each in refused],
         [each.detail for each in refused],
     )
+
+
+def _as_json(fields: Mapping[str, str]) -> str:
+    """Write fields as JSON; the database's JSON has no NUL character, so it is shown as an escape."""
+    return json.dumps({name.replace("\0", r"\0"): value.replace("\0", r"\0") for name, value in fields.items()})

@@ -1,4 +1,4 @@
-"""The connection that the worker writes over: a server or a network that hangs cannot hold it, or be held by it, for long."""
+"""The connection that the worker writes over: what hangs cannot hold it, or be held by it, for long."""
 
 from __future__ import annotations
 

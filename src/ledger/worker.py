@@ -53,34 +53,36 @@ class Worker:
         Raises:
             ExceptionGroup: A mistake of this program.
         """
-        condition = Condition("the worker")
         async with asyncio.TaskGroup() as tasks:
             try:
-                while not stop.is_set():
-                    try:
-                        await self._share(tasks, stop, condition)
-                    except TROUBLE as error:
-                        await pause(stop, condition.ill(error))
+                await self._share(tasks, stop)
             finally:
                 # When cancelled too: the Redis client can swallow a cancellation that meets the end of a read.
                 self._let_go(keep=0)
 
-    async def _share(self, tasks: asyncio.TaskGroup, stop: asyncio.Event, condition: Condition) -> None:
-        async with vault_session(self._database_url) as vault:
-            await vault.fetchval(_LOCK_SHARED, locks.WORKER, 0)
-            while not stop.is_set():
-                stocks = await catalogue.stock_rows(vault)
-                workers = await vault.fetchval(_COUNT_WORKERS, locks.WORKER)
-                share = -(-len(stocks) // max(1, workers))
-                self._let_go(keep=share)
-                for stock in (await self._free(vault, stocks))[: max(0, share - len(self._followers))]:
-                    self._follow(tasks, stock)
-                condition.well()
-                await pause(stop, _LOOK_S)
+    async def _share(self, tasks: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        condition = Condition("the worker")
+        while not stop.is_set():
+            try:
+                async with vault_session(self._database_url) as vault:
+                    await vault.fetchval(_LOCK_SHARED, locks.WORKER, 0)
+                    while not stop.is_set():
+                        await self._balance(tasks, vault)
+                        condition.well()
+                        await pause(stop, _LOOK_S)
+            except TROUBLE as error:
+                await pause(stop, condition.ill(error))
 
-    async def _free(self, vault: asyncpg.Connection, stocks: list[StockRow]) -> list[StockRow]:
+    async def _balance(self, tasks: asyncio.TaskGroup, vault: asyncpg.Connection) -> None:
+        """Hold as many stocks as there are for each worker: let some go, or follow free ones."""
+        stocks = await catalogue.stock_rows(vault)
+        workers = await vault.fetchval(_COUNT_WORKERS, locks.WORKER)
         locked = {row["stock_no"] for row in await vault.fetch(_SELECT_LOCKED, locks.STOCK)}
-        return [stock for stock in stocks if stock.stock_no not in locked and stock.stock_id not in self._followers]
+        free = [stock for stock in stocks if stock.stock_no not in locked and stock.stock_id not in self._followers]
+        share = -(-len(stocks) // max(1, workers))
+        self._let_go(keep=share)
+        for stock in free[: max(0, share - len(self._followers))]:
+            self._follow(tasks, stock)
 
     def _follow(self, tasks: asyncio.TaskGroup, stock: StockRow) -> None:
         follower = Follower(stock.stock_id, stock.stock_no, self._database_url, self._redis_url, self.tally)

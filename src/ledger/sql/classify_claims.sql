@@ -13,5 +13,5 @@ JOIN stocks s ON s.stock_no = $1
 JOIN rounds r USING (round_no)
 LEFT JOIN claims c
     ON c.stock_no = $1 AND c.claim_no = e.claim_no AND c.user_ref = e.user_ref AND c.epoch = e.epoch
-   AND c.stream_ms = e.stream_ms AND c.stream_seq = e.stream_seq
+   AND c.stream_ms = e.stream_ms AND c.stream_seq = e.stream_seq AND c.nth_of_round IS NOT DISTINCT FROM e.nth
 ORDER BY e.position
