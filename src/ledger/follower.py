@@ -131,6 +131,10 @@ class Follower:
         refused = [(each.stream_id, each.reason) for each in done.refused]
         if not await stream.commit(stock.epoch, booked, [stream_id for stream_id, _ in entries], refused):
             raise _GateMovedOn(f"the gate is not under epoch {stock.epoch}")
+        if any(reason != FENCED for _, reason in refused):
+            # Gate and vault disagree: no more is handed out until the gate has been rebuilt from the vault.
+            await stream.close()
+            _log.critical("%s: closed, because the vault refused an entry: run 'grab recover'", self._stock_id)
         return booked
 
     def _report(self, done: Recorded) -> None:

@@ -93,7 +93,13 @@ class ClaimsStream:
         for stream_id, reason in refused:
             arguments += (stream_id, reason)
         keys = self._keys
-        is_current: Any = await self._gate.fcall(
-            "grab_commit", 3, keys.claims, keys.progress, keys.refused, *arguments
-        )
+        is_current: Any = await self._gate.fcall("grab_commit", 3, keys.claims, keys.progress, keys.refused, *arguments)
         return bool(is_current)
+
+    async def close(self) -> None:
+        """Blow the stock's fuse: nothing more is handed out until a recovery.
+
+        Raises:
+            redis.RedisError: The gate is in trouble, or its library is missing.
+        """
+        await self._gate.fcall("grab_close", 1, self._keys.rules)
