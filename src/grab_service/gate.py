@@ -129,6 +129,7 @@ def connect(url: str, timeout_ms: int, connections_max: int = 32) -> redis.Redis
     return redis.Redis.from_url(
         url,
         decode_responses=True,
+        encoding_errors="backslashreplace",  # strange bytes are shown, they do not stop a recovery
         max_connections=connections_max,
         socket_timeout=timeout_ms / 1000,
         socket_connect_timeout=timeout_ms / 1000,

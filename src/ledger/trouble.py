@@ -16,7 +16,7 @@ _PAUSE_S = (0.1, 2.0)  # after a failed attempt: first, longest
 TROUBLE = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
+    asyncpg.InternalClientError,  # what asyncpg says when a connection is lost between two statements
     redis.RedisError,
     OSError,
     TimeoutError,

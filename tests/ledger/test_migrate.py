@@ -39,14 +39,19 @@ async def test_what_is_missing_is_applied_once(empty: asyncpg.Connection, files:
 
 
 async def test_two_runners_apply_each_file_once(empty: asyncpg.Connection, files: Path, database_url: str) -> None:
-    """Several processes may start at the same time."""
+    """Several processes may start at the same time, also on a database that is quite new."""
     others = [await asyncpg.connect(database_url) for _ in range(3)]
-    await migrate(empty, files.parent / "none")
     results = await asyncio.gather(*(migrate(connection, files) for connection in others))
     assert sorted(results, key=len) == [[], [], ["0001_one", "0002_two"]]
     assert await empty.fetchval("SELECT count(*) FROM one") == 1
     for connection in others:
         await connection.close()
+
+
+async def test_looking_changes_nothing(empty: asyncpg.Connection, files: Path) -> None:
+    """The state of a new database can be read without leaving anything in it."""
+    assert [migration.is_applied for migration in await status(empty, files)] == [False, False]
+    assert await empty.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == 0
 
 
 async def test_a_file_that_fails_leaves_nothing_and_those_before_it_stand(

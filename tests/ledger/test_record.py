@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -117,6 +118,24 @@ async def test_malformed_entries_are_kept_and_stop_nobody(books: Books) -> None:
     assert (row["stream_id"], row["entry"]) == ("1700000000002-0", '{"v": "1"}')
 
 
+async def test_what_no_text_of_the_vault_can_hold_is_kept_escaped(books: Books) -> None:
+    """A NUL in a field stops neither the dead letter nor the entries beside it."""
+    done = await record_all(
+        books,
+        ("1700000000001-0", {"v": "\0", "a\0b": "\\u0000"}),
+        await entry(books, 2, "b", colour="\0"),
+    )
+    assert (done.recorded, reasons(done)) == (1, ["MALFORMED"])
+    [row] = await dead_letters(books)
+    assert json.loads(row["entry"]) == {"v": "\\0", "a\\0b": "\\u0000"}
+
+
+async def test_a_refusal_by_the_vault_does_not_quote_the_row(books: Books) -> None:
+    """Its detail goes to the log, where no user's reference belongs."""
+    [refused] = (await record_all(books, await entry(books, 6, "a"))).refused
+    assert user_ref("a") not in refused.detail
+
+
 async def test_poison_rows_are_found_among_hundreds_of_good_ones(open_books: OpenBooks, campaign_id: str) -> None:
     """A batch that the database refuses is halved until the poison stands alone."""
     books = await open_books(small_campaign(campaign_id, quantity=500))
@@ -146,6 +165,22 @@ async def test_a_replay_beside_the_insert_is_no_conflict(books: Books, database_
         assert one.recorded + two.recorded == one.replayed + two.replayed == 5
         assert one.refused == two.refused == ()
     assert await dead_letters(books) == []
+    await other.close()
+
+
+async def test_a_replay_is_told_apart_whatever_the_databases_default_isolation(books: Books, database_url: str) -> None:
+    """With an old snapshot the row of a concurrent insert would not be seen and its replay be called a conflict."""
+    other = await asyncpg.connect(database_url, server_settings={"default_transaction_isolation": "serializable"})
+    first, row = await entry(books, 1, "a"), await books.row()
+    async with books.vault.transaction():
+        await record(books.vault, row, [first])
+        replaying = asyncio.create_task(record(other, row, [first]))
+
+        async def is_waiting() -> bool:
+            return bool(await books.vault.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+        await wait_until(is_waiting, "the replay waits for the insert")
+    assert await replaying == Recorded(0, 1, ())
     await other.close()
 
 

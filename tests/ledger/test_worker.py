@@ -6,6 +6,9 @@ import asyncio
 
 import pytest
 
+from grab_service.gate import connect
+from grab_service.resources import library_source
+from ledger.recover import recover
 from ledger.worker import Worker
 from tests.ledger.conftest import OpenBooks
 from tests.support.books import Books, user_ref
@@ -135,6 +138,20 @@ async def test_a_poisoned_entry_closes_its_stock_and_only_it(books: Books) -> No
         await books.wait_booked(3)
     dead = await books.vault.fetch("SELECT reason FROM dead_letters")
     assert [row["reason"] for row in dead] == ["MALFORMED"]
+
+
+async def test_an_entry_that_is_not_text_stops_nobody(books: Books) -> None:
+    """Whatever bytes stand in the stream, the worker and the recovery read past them."""
+    claims = books.stock.keys.claims
+    await books.client.xadd(claims, {b"v": b"\xff\x00", b"\xfe": b"x"})
+    await books.claim("a")
+    async with books.working():
+        await wait_until(lambda: _is_closed(books), "the stock is closed")
+    connection = connect(books.redis_url, timeout_ms=5000)
+    await recover(books.vault, connection, library_source())
+    await connection.aclose()
+    assert set((await books.owners()).values()) == {user_ref("a")}
+    assert await books.vault.fetchval("SELECT count(*) FROM dead_letters") == 1
 
 
 async def _is_closed(books: Books) -> bool:
