@@ -75,14 +75,14 @@ class RehearsalKeys:
             raise KeyringInvalid(f"{self.jwt_key_file} holds no Ed25519 key")
         return key
 
-    def signer(self, *, audience: str, now_s: int) -> Callable[[str, str, str], str]:
+    def signer(self, *, issuer: str, audience: str, now_s: int) -> Callable[[str, str, str], str]:
         """Return a function that signs a JWT for a user id, a region and a scope.
 
         Raises:
             KeyringInvalid: The directory has no key.
         """
         key = self._private_key()
-        common = {"iss": ISSUER, "aud": audience, "iat": now_s, "nbf": now_s, "exp": now_s + TOKEN_TTL_S}
+        common = {"iss": issuer, "aud": audience, "iat": now_s, "nbf": now_s, "exp": now_s + TOKEN_TTL_S}
         headers = {"kid": _KEY_ID, "typ": "JWT"}
 
         def sign(sub: str, region: str, scope: str) -> str:

@@ -7,6 +7,7 @@ names the file that holds one.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
@@ -120,7 +121,13 @@ class Settings(BaseModel):
 
     def environment(self) -> dict[str, str]:
         """Return these settings as environment variables, for a child process."""
-        return {_PREFIX + name.upper(): str(value) for name, value in self if value not in (None, "")}
+        return {variable_of(name): str(value) for name, value in self if value not in (None, "")}
+
+    def toml(self) -> str:
+        """Return these settings as a settings file."""
+        # Text in JSON is text in TOML; numbers are the same in both.
+        values = {name: value for name, value in self.model_dump(mode="json").items() if value not in (None, "")}
+        return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
 
 
 class Origin(StrEnum):
@@ -153,7 +160,7 @@ def load(needed: Iterable[str] = (), *, file: Path | None = None, **given: Any) 
     """
     settings = read(file=file, **given).settings
     missing = [
-        f"{_PREFIX}{name.upper()} is not set: {Settings.model_fields[name].description}"
+        f"{variable_of(name)} is not set: {Settings.model_fields[name].description}"
         for name in needed
         if not getattr(settings, name)
     ]
@@ -189,6 +196,11 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=netloc, query=query))
 
 
+def variable_of(name: str) -> str:
+    """Return the environment variable of the setting ``name``."""
+    return _PREFIX + name.upper()
+
+
 def unit_of(name: str) -> str:
     """Return the unit of the setting ``name``, empty if it has none."""
     return next((part.name for part in Settings.model_fields[name].metadata if isinstance(part, Unit)), "")
@@ -201,7 +213,7 @@ def _with_scheme(url: str, schemes: frozenset[str]) -> str:
 
 
 def _read_environment() -> dict[str, Any]:
-    variables = {name: os.environ.get(_PREFIX + name.upper()) for name in Settings.model_fields}
+    variables = {name: os.environ.get(variable_of(name)) for name in Settings.model_fields}
     return {name: value for name, value in variables.items() if value}
 
 
@@ -226,7 +238,7 @@ def _sentence(details: Mapping[str, Any], origins: Mapping[str, Origin], file: P
     name = str(details["loc"][0])
     match origins.get(name):
         case Origin.ENVIRONMENT:
-            where = f"{_PREFIX}{name.upper()}"
+            where = variable_of(name)
         case Origin.FILE:
             where = f"{name} in {file}"
         case _:

@@ -1,0 +1,121 @@
+"""Commands that run the service or a part of it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+
+from grab_service import data_dir, keyring, logs, resources, serving, settings
+from grab_service import up as bring_up
+from grab_service.cli.options import DataDirOption, JsonOption, chosen_settings, read_file, say, say_json
+from grab_service.data_dir import DataDir
+from grab_service.settings import SERVING, STORES, Settings
+from grab_service.stores import open_vault
+from ledger.migrate import Migration, migrate, status
+from ledger.worker import Worker
+
+
+class Server(StrEnum):
+    """An ASGI server."""
+
+    UVICORN = "uvicorn"
+    GRANIAN = "granian"
+
+
+def up(
+    *,
+    campaign: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What to hand out.", show_default="2023 Qijiang")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="H", help="Address to listen on.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 for any.", show_default="8000")] = None,
+    directory: Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Keeps everything.")] = data_dir.DEFAULT,
+    opens_in_s: Annotated[
+        float | None,
+        typer.Option(
+            "--opens-in",
+            min=0,
+            metavar="SECONDS",
+            help="Move the campaign: it opens so long after readiness.",
+            show_default="as in the file",
+        ),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="API processes.", show_default="1")] = None,
+    server: Annotated[Server | None, typer.Option(help="ASGI server.", show_default="uvicorn")] = None,
+) -> None:
+    """Run everything on this machine: servers, campaign, API and ledger worker.
+
+    Prints 'ready http://HOST:PORT' on standard output when claims can be served. Uses the servers that
+    GRAB_REDIS_URL and GRAB_DATABASE_URL name, else its own in DIR. SIGINT or SIGTERM: everything ends in good order.
+    """
+    logs.configure()
+    chosen = settings.load(host=host, port=port, workers=workers, server=server and server.value)
+    asyncio.run(
+        bring_up.up(
+            data=DataDir(directory.resolve()),
+            settings=chosen,
+            campaign=read_file(campaign or resources.default_campaign()),
+            opens_in_s=opens_in_s,
+            on_ready=lambda url: say(f"ready {url}"),
+        )
+    )
+
+
+def serve() -> None:
+    """Run the API; its settings come from GRAB_* and GRAB_SETTINGS_FILE ('grab settings')."""
+    chosen = settings.load(SERVING)
+    keyring.load(chosen)  # now, in one sentence, rather than in each process
+    serving.serve(chosen)
+
+
+def ledger() -> None:
+    """Run a ledger worker; any number may run, they share the stocks and stand in for each other."""
+    logs.configure()
+    uvloop.run(_work(settings.load(STORES)))
+
+
+async def _work(chosen: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await Worker(chosen.database_url, chosen.redis_url).run(stop)
+
+
+def migrate_vault(
+    *,
+    only_status: Annotated[bool, typer.Option("--status", help="Change nothing, list all migrations.")] = False,
+    directory: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the vault's tables up to date; safe to run any number of times."""
+    chosen = chosen_settings(directory, ["database_url"])
+    if only_status:
+        migrations = asyncio.run(_status(chosen))
+        if as_json:
+            say_json([{"name": each.name, "applied": each.is_applied} for each in migrations])
+        for each in [] if as_json else migrations:
+            say(f"{'applied' if each.is_applied else 'missing'}  {each.name}")
+        return
+    applied = asyncio.run(_migrate(chosen))
+    if as_json:
+        say_json({"applied": applied})
+    else:
+        say("\n".join(f"applied {name}" for name in applied) or "up to date")
+
+
+async def _migrate(chosen: Settings) -> list[str]:
+    async with open_vault(chosen) as vault:
+        return await migrate(vault)
+
+
+async def _status(chosen: Settings) -> list[Migration]:
+    async with open_vault(chosen) as vault:
+        return await status(vault)

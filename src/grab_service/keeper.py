@@ -1,0 +1,70 @@
+"""The keeper: opens the gate whenever it answers and is closed.
+
+A gate that was restarted, emptied or lost its library answers closed until it has been rebuilt.  On
+one machine nobody need be called for that, since the ledger's fence makes a recovery safe at any time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import asyncpg
+import redis.asyncio as redis
+
+from grab_service import resources
+from grab_service.campaign import Campaign
+from grab_service.gate import Gate
+from grab_service.settings import Settings
+from grab_service.stock import Stock
+from grab_service.stores import StoreUnavailable, open_gate, open_vault
+from ledger import catalogue
+from ledger.recover import RecoveryFailed, RecoveryReport, recover
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S = 0.3
+_RETRY_S = (0.3, 5.0)  # pause after a failure: first, longest
+
+
+async def stored_stocks(vault: asyncpg.Connection) -> list[Stock]:
+    """Return the stocks of every campaign that is stored."""
+    documents = await catalogue.documents(vault)
+    return [stock for document in documents.values() for stock in Campaign.from_document(document).stocks()]
+
+
+async def open_the_gate(settings: Settings) -> RecoveryReport:
+    """Rebuild the gate from the vault and open it.
+
+    Raises:
+        RecoveryFailed: It must not be opened.
+        StoreUnavailable: A store does not answer.
+    """
+    async with open_vault(settings) as vault, open_gate(settings) as client:
+        return await recover(vault, client, resources.library_source())
+
+
+async def keep_open(settings: Settings) -> None:
+    """Look after the gate until cancelled."""
+    pause_s = _RETRY_S[0]
+    while True:
+        try:
+            async with open_vault(settings) as vault, open_gate(settings) as client:
+                while True:
+                    if not await _is_open(vault, client):
+                        _log.warning("the gate is closed, rebuilding it from the ledger")
+                        await recover(vault, client, resources.library_source())
+                    pause_s = _RETRY_S[0]
+                    await asyncio.sleep(_LOOK_S)
+        except (StoreUnavailable, RecoveryFailed) as error:
+            _log.warning("cannot look after the gate, trying again in %g s: %s", pause_s, error)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _RETRY_S[1])
+
+
+async def _is_open(vault: asyncpg.Connection, client: redis.Redis) -> bool:
+    """Whether the gate has our library and is open for every stock of the vault."""
+    gate = Gate(client)
+    if await gate.library() != resources.library_source():
+        return False
+    return all(counts.is_open for counts in await gate.counts(await stored_stocks(vault)))

@@ -1,0 +1,71 @@
+"""Runs the API under the ASGI server that the settings name, in as many processes as they say."""
+
+from __future__ import annotations
+
+import resource
+
+import uvicorn
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+
+from grab_service import logs
+from grab_service.settings import Settings
+
+_FACTORY = "grab_service.api.app:create_app_from_environment"
+_BACKLOG_MAX = 4096  # connections that wait to be accepted: everyone comes in the same second
+_IDLE_S = 75  # the app's connections outlive the countdown
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered first."""
+    allow_many_connections()
+    if settings.server == "granian":
+        _serve_with_granian(settings)
+    else:
+        _serve_with_uvicorn(settings)
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files to what the system allows it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _serve_with_uvicorn(settings: Settings) -> None:
+    uvicorn.run(
+        _FACTORY,
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        backlog=_BACKLOG_MAX,
+        timeout_keep_alive=_IDLE_S,
+        timeout_graceful_shutdown=settings.shutdown_grace_s,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        log_config=logs.configuration(),
+    )
+
+
+def _serve_with_granian(settings: Settings) -> None:
+    Granian(
+        _FACTORY,
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        interface=Interfaces.ASGI,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=_BACKLOG_MAX,
+        respawn_failed_workers=True,
+        workers_kill_timeout=settings.shutdown_grace_s,
+        log_access=False,
+        log_dictconfig=logs.configuration(),
+    ).serve()
