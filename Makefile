@@ -32,7 +32,7 @@ run: $(INSTALLED) ## Rehearse the real campaign on this machine; opens in OPENS_
 	if [ -t 0 ]; then set -m; "$$@"; else exec "$$@"; fi
 
 storm: $(INSTALLED) ## Storm the running rehearsal, then audit it; ARGS="--help" shows what can be varied
-	$(BIN)/python -m loadtest.storm $(ARGS)
+	$(BIN)/python -m loadtest.storm --data-dir $(DATA_DIR) $(ARGS)
 
 test: $(INSTALLED) ## Run the whole suite against real servers; ARGS="tests/lua -x" narrows it
 	$(BIN)/pytest -n logical --maxprocesses 4 $(ARGS)
