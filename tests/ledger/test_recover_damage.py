@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +16,7 @@ from ledger.recover import RecoveryFailed
 from tests.support.books import Books, user_ref
 from tests.support.campaigns import small_campaign
 from tests.support.own_gate import OwnGate
+from tests.support.wait import wait_until
 
 
 @pytest.fixture
@@ -138,10 +139,7 @@ async def test_a_promoted_replica_answers_closed(own_books: Books, own_gate: Own
     try:
         port = await _listen_on_tcp(own_gate.client)
         await replica.client.replicaof("127.0.0.1", port)
-        for _ in range(200):
-            if (await replica.client.info("replication")).get("master_link_status") == "up":
-                break
-            await asyncio.sleep(0.05)
+        await wait_until(partial(_follows, replica.client), "the replica follows")
         await replica.client.replicaof("NO", "ONE")
         promoted = Books(
             own_books.campaign, own_books.vault, replica.client, own_books.database_url, replica.server.url
@@ -168,3 +166,8 @@ async def _listen_on_tcp(client: redis.Redis) -> int:
             continue
         return port
     raise AssertionError("no free port")
+
+
+async def _follows(replica: redis.Redis) -> bool:
+    """Tell whether the replica is in step with the server that it follows."""
+    return bool((await replica.info("replication")).get("master_link_status") == "up")
