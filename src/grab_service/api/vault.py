@@ -14,6 +14,7 @@ from ledger.catalogue import ClaimRow, StockRow
 
 _ANSWER_S = 2.0  # a read that takes longer is given up
 _CONNECTIONS_MAX = 4
+_TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
 class VaultUnavailable(Exception):
@@ -58,5 +59,11 @@ class Vault:
         try:
             async with self.pool.acquire(timeout=_ANSWER_S) as connection:
                 yield cast("asyncpg.Connection", connection)  # a proxy with the same methods
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            OSError,
+            TimeoutError,
+        ) as error:
             raise VaultUnavailable(str(error)) from error
