@@ -46,25 +46,27 @@ async def open_the_gate(settings: Settings) -> RecoveryReport:
 
 async def keep_open(settings: Settings) -> None:
     """Look after the gate until cancelled."""
-    pause_s = _RETRY_S[0]
+    library, pause_s = resources.library_source(), _RETRY_S[0]
     while True:
         try:
             async with open_vault(settings) as vault, open_gate(settings) as client:
                 while True:
-                    if not await _is_open(vault, client):
+                    if not await _is_open(vault, client, library):
                         _log.warning("the gate is closed, rebuilding it from the ledger")
-                        await recover(vault, client, resources.library_source())
+                        await recover(vault, client, library)
                     pause_s = _RETRY_S[0]
                     await asyncio.sleep(_LOOK_S)
         except (StoreUnavailable, RecoveryFailed) as error:
             _log.warning("cannot look after the gate, trying again in %g s: %s", pause_s, error)
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, _RETRY_S[1])
+        except Exception:  # noqa: BLE001  a fault in the keeper must end neither it nor the service
+            _log.exception("a fault in the keeper; the service goes on, and so does it in %g s", pause_s)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, _RETRY_S[1])
 
 
-async def _is_open(vault: asyncpg.Connection, client: redis.Redis) -> bool:
-    """Whether the gate has our library and is open for every stock of the vault."""
+async def _is_open(vault: asyncpg.Connection, client: redis.Redis, library: str) -> bool:
+    """Whether the gate has this library and is open for every stock of the vault."""
     gate = Gate(client)
-    if await gate.library() != resources.library_source():
+    if await gate.library() != library:
         return False
     return all(counts.is_open for counts in await gate.counts(await stored_stocks(vault)))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import PydanticCustomError
@@ -191,9 +191,9 @@ def read(*, file: Path | None = None, **given: Any) -> Sources:
 def without_password(url: str) -> str:
     """Return ``url`` with its password, if it has one, replaced by asterisks."""
     parts = urlsplit(url)
-    netloc = parts.netloc.replace(f":{parts.password}@", f":{_HIDDEN}@") if parts.password else parts.netloc
-    query = re.sub(r"(password=)[^&]*", rf"\g<1>{_HIDDEN}", parts.query)
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+    if parts.password:
+        url = url.replace(f":{parts.password}@", f":{_HIDDEN}@", 1)
+    return re.sub(r"([?&]password=)[^&]*", rf"\g<1>{_HIDDEN}", url)
 
 
 def variable_of(name: str) -> str:

@@ -36,7 +36,7 @@ async def open_vault(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
             connection.terminate()
     except asyncpg.UndefinedTableError as error:
         raise StoreUnavailable("the vault has no tables yet: run 'grab migrate'") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         where = without_password(settings.database_url)
         raise StoreUnavailable(f"trouble with the vault at {where}: {_reason(error)}") from error
 

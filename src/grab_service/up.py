@@ -111,6 +111,7 @@ class _Site:
             await end_leftover(self._data, name, stop_signal, _STOP_S)
         self._rehearsal.make()
         self._settle(port=_free_port(self.settings), **_unset(self.settings, self._rehearsal.settings()))
+        await self._ask_named_servers()
         await self._start_servers()
         self._keep_settings()
         async with open_vault(self.settings) as vault:
@@ -140,6 +141,15 @@ class _Site:
 
     def _settle(self, **values: Any) -> None:
         self.settings = self.settings.model_copy(update=values)
+
+    async def _ask_named_servers(self) -> None:
+        """Make sure that they answer, before anything is started."""
+        if self.settings.redis_url:
+            async with open_gate(self.settings) as client:
+                await client.ping()
+        if self.settings.database_url:
+            async with open_vault(self.settings):
+                pass
 
     async def _start_servers(self) -> None:
         if not self.settings.redis_url:
