@@ -525,6 +525,28 @@ local function open(keys, args)
     return 1
 end
 
+--[[
+grab_tell: leave the verdict of the continuous watch where every API process can read it.
+
+KEYS
+  1  watch  hash
+
+ARGV
+  1    ttl_ms
+  2..  pairs of invariant and verdict, 'ok' or what is wrong
+
+RETURNS  1
+EMITS    nothing
+COST     O(pairs)
+WHY      It lapses by itself: a watch that has ended must not look like one that finds no fault.
+]]
+local function tell(keys, args)
+    redis.call('DEL', keys[1])
+    redis.call('HSET', keys[1], unpack(args, 2))
+    redis.call('PEXPIRE', keys[1], args[1])
+    return 1
+end
+
 redis.register_function('grab_claim', claim)
 redis.register_function('grab_commit', commit)
 redis.register_function('grab_pause', pause)
@@ -535,6 +557,7 @@ redis.register_function('grab_forget_taken', forget_taken)
 redis.register_function('grab_open', open)
 redis.register_function('grab_close', close)
 redis.register_function('grab_probe', probe)
+redis.register_function('grab_tell', tell)
 redis.register_function{ function_name = 'grab_look', callback = look, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'grab_counts', callback = counts, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'grab_progress', callback = progress, flags = { 'no-writes' } }

@@ -33,15 +33,15 @@ async def stored_stocks(vault: asyncpg.Connection) -> list[Stock]:
     return [stock for document in documents.values() for stock in Campaign.from_document(document).stocks()]
 
 
-async def open_the_gate(settings: Settings) -> RecoveryReport:
-    """Rebuild the gate from the vault and open it.
+async def open_the_gate(settings: Settings, *, from_gate: bool = False) -> RecoveryReport:
+    """Rebuild the gate from the vault and open it; ``from_gate`` first refills a vault that was restored.
 
     Raises:
         RecoveryFailed: It must not be opened.
         StoreUnavailable: A store does not answer.
     """
     async with open_vault(settings) as vault, open_gate(settings) as client:
-        return await recover(vault, client, resources.library_source())
+        return await recover(vault, client, resources.library_source(), from_gate=from_gate)
 
 
 async def keep_open(settings: Settings) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WATCH = "grab:watch"  # the verdict of the continuous watch, one for the whole gate
+
 
 @dataclass(frozen=True, slots=True)
 class StockKeys:

@@ -101,7 +101,7 @@ class Follower:
 
     async def _follow(self, vault: asyncpg.Connection, stream: ClaimsStream, stock: StockRow) -> StockRow:
         """Record what comes until stopped or the epoch changes; return the stock as it is then."""
-        booked = await vault.fetchval(_COUNT_CLAIMS, stock.stock_no)
+        booked = await self._refill(vault, stream, stock)
         which = UNACKNOWLEDGED
         while not self.stop.is_set():
             entries = await stream.read(which)
@@ -115,6 +115,25 @@ class Follower:
                     return now
             self._condition.well()
         return stock
+
+    async def _refill(self, vault: asyncpg.Connection, stream: ClaimsStream, stock: StockRow) -> int:
+        """Record again what a vault that was restored to an older point has lost; return the rows of the stock.
+
+        The stream still has it: nothing is trimmed before the round is sealed.
+        """
+        booked: int = await vault.fetchval(_COUNT_CLAIMS, stock.stock_no)
+        gate_epoch, told = await stream.progress()
+        if gate_epoch > stock.epoch:
+            # Not FENCED by mistake: these may be claims whose winners were told yes.
+            raise _GateMovedOn(
+                f"the gate is at epoch {gate_epoch}, the vault at {stock.epoch}: was the vault restored?"
+            )
+        if gate_epoch == stock.epoch and booked < told:
+            _log.critical("%s: the vault has %d claims of %d that it had committed", self._stock_id, booked, told)
+            async for entries in stream.from_the_beginning():
+                booked += (await record(vault, stock, entries)).recorded
+            _log.critical("%s: the vault has %d claims again", self._stock_id, booked)
+        return booked
 
     async def _record(
         self,

@@ -4,7 +4,7 @@ A recovery is always of the whole gate.  Loading the function library closes eve
 there is no half-open state; from there on each step can be repeated after a crash, and a recovery
 that was overtaken by a newer one is refused by the gate and writes nothing.
 
-1. read the settings back   2. take the lock   3. load the library and prove the fuse
+1. read the settings and the vault's guards back   2. take the lock   3. load the library and prove the fuse
 4. drain every stream into the vault           5. raise the epoch of every round
 6. rebuild each stock from the vault           7. look at what was written, and open
 """
@@ -18,7 +18,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 import redis.asyncio as redis
@@ -26,9 +26,12 @@ import redis.asyncio as redis
 from ledger import catalogue, locks
 from ledger.catalogue import StockRow
 from ledger.gate_settings import wrong_settings
+from ledger.guards import missing_guards
 from ledger.rebuild import Rebuilt, RecoveryFailed, open_stock, rebuild_limits, rebuild_stock
-from ledger.record import RawEntry, record
+from ledger.record import record
+from ledger.refill import gate_epoch, refill
 from ledger.statements import statement
+from ledger.stream import ClaimsStream
 
 __all__ = ["RecoveryFailed", "RecoveryReport", "StockReport", "recover"]
 
@@ -36,7 +39,6 @@ _log = logging.getLogger(__name__)
 
 _LOCK_WAIT_S = 60.0
 _LOCK_POLL_S = 0.1
-_DRAIN_BATCH = 1000
 
 _TRY_LOCK = statement("try_lock")
 _UNLOCK = statement("unlock")
@@ -80,7 +82,9 @@ class RecoveryReport:
         return asdict(self)
 
 
-async def recover(connection: asyncpg.Connection, gate: redis.Redis, library: str) -> RecoveryReport:
+async def recover(
+    connection: asyncpg.Connection, gate: redis.Redis, library: str, *, from_gate: bool = False
+) -> RecoveryReport:
     """Rebuild the gate from the vault and open it.
 
     Safe at any time and any number of times: a gate that sells is closed for the moment that it takes,
@@ -90,18 +94,21 @@ async def recover(connection: asyncpg.Connection, gate: redis.Redis, library: st
         connection: To the vault; the recovery's lock is held on it.
         gate: To the gate.
         library: The text of the function library.
+        from_gate: The vault was restored to an older point: take back the claims that the gate still holds.
 
     Raises:
         RecoveryFailed: The gate must not be opened.
         redis.RedisError, asyncpg.PostgresError, OSError: A store is in trouble; run it again.
     """
     began_s = time.monotonic()
-    wrong = await wrong_settings(gate)
+    wrong = [str(setting) for setting in await wrong_settings(gate)]
+    wrong += (f"the vault lacks {', '.join(guards)}" for guards in (await missing_guards(connection)).values())
     if wrong:
-        raise RecoveryFailed("the gate stays closed: " + "; ".join(str(setting) for setting in wrong))
+        raise RecoveryFailed("the gate stays closed: " + "; ".join(wrong))
     async with _alone(connection):
         await _close_all(gate, library)
         stocks = await catalogue.stock_rows(connection)
+        await _catch_up(connection, gate, stocks, from_gate=from_gate)
         drained = {stock.stock_id: await _drain(connection, gate, stock) for stock in stocks}
         stocks = await _raise_epochs(connection, gate, stocks)
         rebuilt = [await rebuild_stock(connection, gate, stock) for stock in stocks]
@@ -152,15 +159,29 @@ async def _close_all(gate: redis.Redis, library: str) -> None:
         )
 
 
+async def _catch_up(
+    connection: asyncpg.Connection, gate: redis.Redis, stocks: Sequence[StockRow], *, from_gate: bool
+) -> None:
+    """See to it that the vault lacks nothing that a gate of a later epoch knows."""
+    ahead = [stock for stock in stocks if await gate_epoch(gate, stock) > stock.epoch]
+    if ahead and not from_gate:
+        raise RecoveryFailed(
+            f"{ahead[0].stock_id}: the gate has been open under a later epoch than the vault knows. If the vault was "
+            "restored to an older point, run 'grab recover --from-gate': it takes back the claims that were lost. "
+            "If the gate's data are of another vault, empty the gate first"
+        )
+    for stock in ahead:
+        back = await refill(connection, gate, stock)
+        _log.critical("%s: %d claims that the vault had lost are back from the gate", stock.stock_id, back)
+
+
 async def _drain(connection: asyncpg.Connection, gate: redis.Redis, stock: StockRow) -> tuple[int, int]:
     """Record what is readable of a stock's stream; return how many were new and how many were refused."""
     drained = refused = 0
-    after = "-"
-    while entries := cast("list[RawEntry]", await gate.xrange(stock.keys.claims, after, count=_DRAIN_BATCH)):
+    async for entries in ClaimsStream(gate, stock.keys).from_the_beginning():
         done = await record(connection, stock, entries)
         drained += done.recorded
         refused += len(done.refused)
-        after = f"({entries[-1][0]}"
     return drained, refused
 
 
@@ -171,8 +192,7 @@ async def _raise_epochs(
     run_id = str((await gate.info("server"))["run_id"])
     known: dict[int, int] = {}
     for stock in stocks:
-        gate_epoch = int(await gate.hget(stock.keys.rules, "epoch") or 0)
-        known[stock.round_no] = max(known.get(stock.round_no, 0), stock.epoch, gate_epoch)
+        known[stock.round_no] = max(known.get(stock.round_no, 0), stock.epoch, await gate_epoch(gate, stock))
     async with connection.transaction():
         for round_no, epoch in _rounds(stocks):
             if await connection.fetchval(_RAISE_EPOCH, round_no, epoch, known[round_no] + 1, run_id) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -95,6 +95,27 @@ class ClaimsStream:
         keys = self._keys
         is_current: Any = await self._gate.fcall("grab_commit", 3, keys.claims, keys.progress, keys.refused, *arguments)
         return bool(is_current)
+
+    async def progress(self) -> tuple[int, int]:
+        """Return the gate's epoch, 0 if the stock was never opened, and how many rows it was told are in the vault.
+
+        Raises:
+            redis.RedisError: The gate is in trouble, or its library is missing.
+        """
+        line = str(await self._gate.fcall_ro("grab_progress", 2, self._keys.progress, self._keys.refused))
+        epoch, _, booked, *_ = line.split(" ")
+        return int(epoch), int(booked)
+
+    async def from_the_beginning(self) -> AsyncIterator[list[RawEntry]]:
+        """Read the whole stream, whoever has read it before, in batches.
+
+        Raises:
+            redis.RedisError: The gate is in trouble.
+        """
+        after = "-"
+        while entries := cast("list[RawEntry]", await self._gate.xrange(self._keys.claims, after, count=BATCH_MAX)):
+            yield entries
+            after = f"({entries[-1][0]}"
 
     async def close(self) -> None:
         """Blow the stock's fuse: nothing more is handed out until a recovery.

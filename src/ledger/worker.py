@@ -2,7 +2,7 @@
 
 Each stock has one active worker, the one that holds the stock's advisory lock.  Any number of
 workers may run: they count each other by a shared lock, each takes its even part of the stocks, and
-the others take over when one goes.
+the others take over when one goes.  One of them also watches the invariants.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ledger.follower import Follower, Tally
 from ledger.session import vault_session
 from ledger.statements import statement
 from ledger.trouble import TROUBLE, Condition, pause
+from ledger.watch import Watch
 
 _LOOK_S = 0.5  # how often a worker looks for new stocks, for free ones and for other workers
 
@@ -54,6 +55,7 @@ class Worker:
             ExceptionGroup: A mistake of this program.
         """
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(Watch(self._database_url, self._redis_url).run(stop), name="watch")
             try:
                 await self._share(tasks, stop)
             finally:

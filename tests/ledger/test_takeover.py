@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from ledger import locks
 from ledger.session import vault_session
 from ledger.trouble import TROUBLE
 from ledger.worker import Worker
@@ -38,11 +39,12 @@ async def worker_process(books: Books) -> AsyncIterator[asyncio.subprocess.Proce
 
 
 async def _locked(books: Books, count: int) -> bool:
-    locks = await books.vault.fetchval(
+    held = await books.vault.fetchval(
         "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND granted"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND classid = $1::int::oid",
+        locks.STOCK,
     )
-    return bool(locks == count)
+    return bool(held == count)
 
 
 async def test_a_worker_that_is_killed_with_a_batch_in_hand_is_replaced(books: Books) -> None:

@@ -77,9 +77,9 @@ class Books:
         """The first stock as the vault knows it."""
         return (await self.rows())[0]
 
-    async def recover(self) -> RecoveryReport:
+    async def recover(self, *, from_gate: bool = False) -> RecoveryReport:
         """Run a recovery."""
-        return await recover(self.vault, self.client, library_source())
+        return await recover(self.vault, self.client, library_source(), from_gate=from_gate)
 
     async def audit(self) -> AuditReport:
         """Run an audit."""

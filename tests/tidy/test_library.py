@@ -79,12 +79,13 @@ def test_the_code_answers_with_the_letters_of_its_header(name: str) -> None:
 def test_the_table_names_the_keys_of_the_code(names: type[keys.StockKeys | corridor.StockKeys]) -> None:
     """Service, ledger and ``lua/README.md`` name the same keys."""
     of_code = asdict(names.of("c-r1-general-1", "c", "general-1"))
-    assert list(of_code.values()) == [_example(row["key"]) for row in _table()]
+    assert keys.WATCH == corridor.WATCH
+    assert [*of_code.values(), keys.WATCH] == [_example(row["key"]) for row in _table()]
 
 
 def test_the_table_says_type_and_writers_of_every_key() -> None:
     """``lua/README.md`` gives each key the type of the headers and names exactly the functions that write it."""
-    fields = list(asdict(keys.StockKeys.of("c-r1-general-1", "c", "general-1")))
+    fields = [*asdict(keys.StockKeys.of("c-r1-general-1", "c", "general-1")), "watch"]
     for field, row in zip(fields, _table(), strict=True):
         writers = {
             function.name

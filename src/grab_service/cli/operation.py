@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -66,9 +67,17 @@ def status(*, directory: DataDirOption = None, as_json: JsonOption = False) -> N
     )
 
 
-def recover(*, directory: DataDirOption = None, as_json: JsonOption = False) -> None:
+def recover(
+    *,
+    from_gate: Annotated[
+        bool,
+        typer.Option("--from-gate", help="The vault was restored to an older point: take back what the gate holds."),
+    ] = False,
+    directory: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Rebuild the gate from the ledger and the streams, and open it; safe at any time, any number of times."""
-    report = asyncio.run(open_the_gate(chosen_settings(directory)))
+    report = asyncio.run(open_the_gate(chosen_settings(directory), from_gate=from_gate))
     if as_json:
         say_json(report.to_json())
         return
