@@ -10,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import redis.asyncio as redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from grab_service.keys import WATCH
 from grab_service.stock import Stock
+
+OK = "ok"  # the verdict of the watch on an invariant that holds
 
 
 class GateUnavailable(Exception):
@@ -190,6 +193,13 @@ class Gate:
     async def set_paused(self, stock: Stock, paused: bool) -> bool:
         """Pause or resume the stock; False when it was never opened."""
         return bool(await self._call("fcall", "grab_pause", (stock.keys.rules,), ("1" if paused else "0",)))
+
+    async def verdicts(self) -> dict[str, str]:
+        """Return what the continuous watch found last, OK or a sentence by invariant; empty if nobody watches."""
+        try:
+            return cast("dict[str, str]", await self._client.hgetall(WATCH))
+        except (redis.RedisError, OSError) as error:
+            raise GateUnavailable(str(error)) from error
 
     async def library(self) -> str | None:
         """Return the text of the function library on the server, None if it is not loaded."""

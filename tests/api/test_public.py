@@ -100,6 +100,23 @@ async def test_a_recovering_stock_is_shown_as_such(site: Site, api: httpx.AsyncC
     assert (await api.get("/readyz")).status_code == 200
 
 
+async def test_a_violated_invariant_shows_in_health_and_metrics(site: Site, api: httpx.AsyncClient) -> None:
+    """A number vanishes from the gate: the stock is closed, and health and metrics say which invariant it was."""
+
+    async def tells(line: str) -> bool:
+        return line in (await api.get("/metrics")).text.splitlines()
+
+    await wait_until(lambda: tells('grab_invariant_holds{invariant="I-14n"} 1.0'), "the watch has told")
+    await site.client.lpop(f"grab:{{{site.stock_id}}}:free")
+    await wait_until(lambda: tells('grab_invariant_holds{invariant="I-14n"} 0.0'), "the metric has fallen")
+    health = await api.get("/healthz")
+    assert health.status_code == 503
+    assert site.stock_id in health.json()["checks"]["invariants"]["violated"]["I-14n"]
+    await wait_until(lambda: tells(f'grab_stock_open{{stock="{site.stock_id}"}} 0.0'), "the stock is closed")
+    await site.recover()
+    await wait_until(lambda: tells('grab_invariant_holds{invariant="I-14n"} 1.0'), "all is well again")
+
+
 async def test_the_campaign_is_public(site: Site, api: httpx.AsyncClient) -> None:
     """Rules, rounds and stocks of a campaign; an unknown one is not found."""
     body = (await api.get(f"/v1/campaigns/{site.campaign.campaign_id}")).json()

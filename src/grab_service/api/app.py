@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from grab_service import keyring, settings
-from grab_service.api import problems, public, vouchers
+from grab_service.api import health, problems, public, vouchers
 from grab_service.api.caller import incoming_of
 from grab_service.api.docs import hot_routes
 from grab_service.api.docs import router as docs_router
@@ -62,6 +62,7 @@ def create_app(chosen: Settings) -> ASGIApp:
     app.include_router(hot_routes)
     app.include_router(vouchers.router)
     app.include_router(public.router)
+    app.include_router(health.router)
     app.include_router(docs_router)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -44,6 +44,7 @@ class Service:
         campaigns: The campaigns by id.
         claims: Answers claims.
         snapshot: The polled picture of every stock.
+        verdicts: What the continuous watch says of each invariant; empty while nobody watches.
     """
 
     def __init__(self, settings: Settings, keyring: Keyring) -> None:
@@ -64,6 +65,7 @@ class Service:
         self.snapshot: Snapshot = snapshot.take([], gate_answers=False, now_ms=_now_ms())
         self.vault_answers = False
         self.library_is_ours = False
+        self.verdicts: Mapping[str, str] = {}
         self.gate: Gate
         self.vault: Vault
         self._exit = AsyncExitStack()
@@ -176,8 +178,9 @@ class Service:
         while True:
             try:
                 is_ours = await self.gate.library() == ours
+                self.verdicts = await self.gate.verdicts()
             except GateUnavailable:
-                is_ours = False
+                is_ours, self.verdicts = False, {}
             if self.library_is_ours and not is_ours:
                 _log.error("the gate's function library is missing or not this version's: run 'grab recover'")
             self.library_is_ours = is_ours
