@@ -12,7 +12,7 @@ COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
              --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help install run storm test check lint types imports locks format lock wheel clean clean-data
+.PHONY: help install run storm bench bench-growth test check lint types imports locks format lock wheel clean clean-data
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ run: $(INSTALLED) ## Rehearse the real campaign on this machine; opens in OPENS_
 
 storm: $(INSTALLED) ## Storm the running rehearsal, then audit it; ARGS="--help" shows what can be varied
 	$(BIN)/python -m loadtest.storm --data-dir $(DATA_DIR) $(ARGS)
+
+bench: $(INSTALLED) ## Measure the service and its peers in turn; ARGS="--help" shows what can be varied
+	$(BIN)/python -m loadtest.bench $(ARGS)
+
+bench-growth: $(INSTALLED) ## Measure cost, memory and recovery against the number of holders, and plot them
+	$(BIN)/python -m loadtest.bench.growth $(ARGS)
 
 test: $(INSTALLED) ## Run the whole suite against real servers; ARGS="tests/lua -x" narrows it
 	$(BIN)/pytest -n logical --maxprocesses 4 $(ARGS)

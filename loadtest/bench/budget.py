@@ -1,0 +1,63 @@
+"""The budget: what each line is measured by.  A turn is ``{system: {measure: figures}}``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from loadtest.bench import ours
+from loadtest.bench.figures import Line, Spread, Verdict, column, known, ratios
+from loadtest.bench.peers.roster import FASTAPI, NGINX
+
+SOLD_OUT, WON, ROUND, POLL, LEDGER = "sold_out", "won", "round", "poll", "ledger"
+NAMES = {SOLD_OUT: "sold-out answer", WON: "claim won"}
+
+Turn = Mapping[str, Any]
+
+# What, against whom, must, aim.
+_RATIOS = (
+    (SOLD_OUT, NGINX, 0.75, 0.55),
+    (WON, NGINX, 1.1, 0.9),
+    (SOLD_OUT, FASTAPI, 1 / 8, 1 / 12),
+    (WON, FASTAPI, 1 / 8, 1 / 12),
+)
+
+# What, measure and figure of our own, must, aim, whether at least.
+_OWN = (
+    ("12,700 vouchers sold and committed, s", ROUND, "committed_s", 2.0, 1.0, False),
+    ("last 201 to nothing left in the streams, ms", ROUND, "left_ms", 250.0, 0.0, False),
+    ("GET /v1/stock, 1,000 a second, % of a core", POLL, "core_percent", 3.0, 3.0, False),
+    ("store calls a poll", POLL, "store_calls_per_poll", 0.01, 0.01, False),
+    ("ledger worker against COPY with the same keys", LEDGER, "ratio", 0.5, 0.8, True),
+)
+
+ELSEWHERE = (
+    "overload (goodput, refusals, memory): not measured here",
+    "cost and memory against holders in a stock: make bench-growth",
+)
+
+
+def cpu_us(figures: Mapping[str, Any], parts: Sequence[str] = ("server", "store")) -> float:
+    """Return the CPU time per request of some parts together, in microseconds."""
+    return float(sum(figures["cpu_us"][part] for part in parts))
+
+
+def verdicts(turns: Sequence[Turn], absent: Mapping[str, str]) -> list[Verdict]:
+    """Hold the turns against the budget.
+
+    Args:
+        turns: What each turn measured; voided figures are left out.
+        absent: Peers that could not be run, each with the reason.
+    """
+    found = []
+    for measure, peer, must, aim in _RATIOS:
+        mine = column(turns, lambda turn, measure=measure: cpu_us(turn[ours.NAME][measure]))  # type: ignore[misc]  # the lambda's default
+        theirs = column(turns, lambda turn, measure=measure, peer=peer: cpu_us(turn[peer][measure]))  # type: ignore[misc]  # as above
+        yes = " (confirmed)" if measure == WON else ""
+        line = Line(f"{NAMES[measure]}{yes}, CPU of server + store against {peer}", must, aim, digits=3)
+        found.append(Verdict(line, Spread.of(ratios(mine, theirs)), absent.get(peer, "not run")))
+    for what, measure, figure, must, aim, at_least in _OWN:
+        values = column(turns, lambda turn, measure=measure, figure=figure: turn[ours.NAME][measure][figure])  # type: ignore[misc]  # as above
+        line = Line(what, must, aim, at_least=at_least)
+        found.append(Verdict(line, Spread.of(known(values)), "not run"))
+    return found
