@@ -20,6 +20,7 @@ import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
@@ -55,6 +56,17 @@ POSTGRES_SETTINGS: Mapping[str, str] = {
     "log_timezone": "UTC",
 }
 
+# What Valkey 9 and Redis 7 say when they refuse to start with the files that are there (not when the disk fails).
+_REFUSES_ITS_FILE = (
+    "reading the append only file",  # "Bad file format ...", "Unexpected end of file ...", "Unknown command ..."
+    "AOF loading aborted",
+    "AOF manifest file",
+    "Unable to obtain the AOF file",
+    "Wrong signature trying to load DB",
+    "Internal error in RDB",
+    "Bad data format",
+)
+
 
 class EmbeddedServerError(Exception):
     """A server program is missing, or could not be prepared or reached."""
@@ -69,12 +81,15 @@ class Server:
         argv: The command.  It stays in the foreground and ends on SIGTERM (valkey) or SIGINT.
         url: Where clients reach it.
         wait_ready: Returns when it answers; the argument bounds the waiting, in seconds.
+        mend: Given the last lines of its log when it has died at its start: puts data aside that it refuses to
+            start with, and says what was done; None if that is not the trouble.
     """
 
     name: str
     argv: tuple[str, ...]
     url: str
     wait_ready: Callable[[float], Awaitable[None]]
+    mend: Callable[[str], str | None]
 
 
 def valkey(data_dir: Path, settings: Mapping[str, str] = VALKEY_SETTINGS) -> Server:
@@ -94,7 +109,13 @@ def valkey(data_dir: Path, settings: Mapping[str, str] = VALKEY_SETTINGS) -> Ser
         + "\n"
     )
     url = f"unix://{socket}"
-    return Server("valkey", (str(_valkey_program()), str(config)), url, lambda bound_s: _valkey_ready(url, bound_s))
+    return Server(
+        name="valkey",
+        argv=(str(_valkey_program()), str(config)),
+        url=url,
+        wait_ready=lambda bound_s: _valkey_ready(url, bound_s),
+        mend=lambda last_lines: _put_damaged_file_aside(data_dir, last_lines),
+    )
 
 
 def postgres(data_dir: Path, settings: Mapping[str, str] = POSTGRES_SETTINGS) -> Server:
@@ -121,7 +142,22 @@ def postgres(data_dir: Path, settings: Mapping[str, str] = POSTGRES_SETTINGS) ->
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     argv = (*as_user, str(bin_dir / "postgres"), "-D", str(data_dir), "-k", str(socket_dir), *options)
     url = f"postgresql://{_DATABASE_USER}@/postgres?host={socket_dir}"
-    return Server("postgres", argv, url, lambda bound_s: _postgres_ready(url, bound_s))
+    return Server("postgres", argv, url, lambda bound_s: _postgres_ready(url, bound_s), lambda _: None)
+
+
+def _put_damaged_file_aside(data_dir: Path, last_lines: str) -> str | None:
+    """Let a Valkey that refuses its append-only file start with nothing: the gate is rebuilt from the ledger.
+
+    The file is kept, and not repaired: a repair drops what comes after the damage, and what is left looks whole.
+    """
+    last_start = last_lines.rpartition("Server initialized")[2]
+    if not any(words in last_start for words in _REFUSES_ITS_FILE):
+        return None
+    aside = data_dir / f"damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"
+    aside.mkdir()
+    for path in [*data_dir.glob("appendonlydir"), *data_dir.glob("*.rdb")]:
+        path.rename(aside / path.name)
+    return f"it refuses its append-only file, which is kept in {aside}; it starts empty and is rebuilt from the ledger"
 
 
 def _valkey_program() -> Path:

@@ -21,8 +21,8 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _SUFFIXES = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}
 # Markers that begin a frame, with its size: SOF0..SOF15 without DHT, JPG and DAC.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
-_JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+_JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
+_JPEG_SEGMENTS_MAX = 1000  # before the scan; a photo has some dozens
 
 
 class PhotoInvalid(Exception):
@@ -115,34 +115,29 @@ def _read_png(content: bytes) -> Image:
     (checksum,) = struct.unpack_from(">I", content, 29)
     if (length, kind) != (13, b"IHDR") or zlib.crc32(kind + header) != checksum:
         raise PhotoInvalid("is a damaged PNG")
-    if b"IEND" not in content[-64:]:
+    if content.find(b"IEND", 33) < 0:
         raise PhotoInvalid("is cut off")
     width, height = struct.unpack_from(">II", header)
     return Image("image/png", width, height)
 
 
 def _read_jpeg(content: bytes) -> Image:
-    if b"\xff\xd9" not in content[-64:]:
-        raise PhotoInvalid("is cut off")
-    place = 2
-    while True:
-        # Each turn goes on by at least two bytes; beyond the end, reading raises.
+    place, image = 2, None
+    for _ in range(_JPEG_SEGMENTS_MAX):
         if content[place] != 0xFF:  # noqa: PLR2004  the byte that begins every marker
-            raise PhotoInvalid("is a damaged JPEG")
+            break
         marker = content[place + 1]
-        if marker in _JPEG_ALONE:
-            place += 2
-            continue
-        if marker == 0xFF:  # noqa: PLR2004  a fill byte
-            place += 1
-            continue
         (length,) = struct.unpack_from(">H", content, place + 2)
-        if marker in (_JPEG_SCAN, _JPEG_END) or length < 2:  # noqa: PLR2004  the length counts itself
-            raise PhotoInvalid("is a damaged JPEG")
         if marker in _JPEG_FRAMES:
             height, width = struct.unpack_from(">HH", content, place + 5)
-            return Image("image/jpeg", width, height)
+            image = Image("image/jpeg", width, height)
         place += 2 + length
+        if marker == _JPEG_SCAN and image is not None:
+            # A thumbnail in a segment before this one has an end of its own, which does not count.
+            if content.find(_JPEG_END, place) < 0:
+                raise PhotoInvalid("is cut off")
+            return image
+    raise PhotoInvalid("is a damaged JPEG")
 
 
 def _read_webp(content: bytes) -> Image:

@@ -72,6 +72,10 @@ class Settings(BaseModel):
         int, Unit("bytes"), Field(ge=256, le=1_048_576, description="The longest body of a request.")
     ] = 4096
 
+    photo_bytes_max: Annotated[
+        int, Unit("bytes"), Field(ge=1024, le=67_108_864, description="The largest photo of a merchant's shop front.")
+    ] = 5_242_880
+
     ack: Annotated[
         Literal["ledger", "stream"],
         Field(description="What a winner's answer waits for: the ledger's commit, or only the gate's fsync."),
@@ -108,6 +112,10 @@ class Settings(BaseModel):
     ticket_key_file: Annotated[Path | None, Field(description="Secret that signs tickets.")] = None
     voucher_key_file: Annotated[Path | None, Field(description="Secret that voucher codes are derived from.")] = None
     pepper_file: Annotated[Path | None, Field(description="Secret of the users' references.")] = None
+
+    photo_dir: Annotated[
+        Path | None, Field(description="Where photos of merchants' shop fronts are kept; none are taken without it.")
+    ] = None
 
     @field_validator("redis_url")
     @classmethod

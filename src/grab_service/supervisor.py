@@ -13,7 +13,7 @@ import fcntl
 import logging
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ _WELL_AFTER_S = 10.0  # a child that lived for so long died for a new reason
 _TROUBLE_AFTER = 5  # deaths in quick succession
 _POLL_S = 0.02
 _KILLED_WITHIN_S = 5.0
-_LAST_WORDS_BYTES = 4096
+_LAST_LINES_BYTES = 4096
 
 
 class LeftoverRuns(Exception):
@@ -43,6 +43,7 @@ class Program:
         environment: Its environment variables.
         stop_signal: Asks it to end in good order.
         stop_bound_s: How long that may take before it is killed.
+        mend: Given the last lines of its log when it has died: removes what it would die of again, and says what.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Program:
     environment: Mapping[str, str] = field(repr=False)
     stop_signal: signal.Signals
     stop_bound_s: float
+    mend: Callable[[str], str | None] = field(default=lambda _: None, repr=False)
 
 
 class Supervisor:
@@ -116,6 +118,8 @@ class _Child:
             deaths = 1 if loop.time() - began_s > _WELL_AFTER_S else deaths + 1
             pause_s = min(_RESTART_S[0] * 2 ** (deaths - 1), _RESTART_S[1])
             _log.warning("%s %s, starting it again in %g s", self._program.name, ended, pause_s)
+            if mended := self._program.mend(self._last_lines()):
+                _log.critical("%s: %s", self._program.name, mended)
             if deaths == _TROUBLE_AFTER and not self._trouble.done():
                 self._trouble.set_result(f"{self._program.name} {ended}, again and again{self._last_words()}")
             await _wait(self._stopping, pause_s)
@@ -154,16 +158,18 @@ class _Child:
         finally:
             os.close(lock)
 
-    def _last_words(self) -> str:
+    def _last_lines(self) -> str:
         log = self._data.log(self._program.name)
         try:
             with log.open("rb") as file:
-                file.seek(max(0, log.stat().st_size - _LAST_WORDS_BYTES))
-                lines = file.read().decode(errors="replace").splitlines()
+                file.seek(max(0, log.stat().st_size - _LAST_LINES_BYTES))
+                return file.read().decode(errors="replace")
         except OSError:
             return ""
-        words = next((line.strip() for line in reversed(lines) if line.strip()), "empty")
-        return f"; the last line of {log} is: {words}"
+
+    def _last_words(self) -> str:
+        words = next((line.strip() for line in reversed(self._last_lines().splitlines()) if line.strip()), "empty")
+        return f"; the last line of {self._data.log(self._program.name)} is: {words}"
 
 
 async def end_leftover(data: DataDir, name: str, stop_signal: signal.Signals, stop_bound_s: float) -> None:

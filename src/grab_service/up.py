@@ -167,6 +167,7 @@ class _Site:
                 environment=os.environ,
                 stop_signal=_STOP_SIGNALS[server.name],
                 stop_bound_s=_STOP_S,
+                mend=server.mend,
             )
         )
         await server.wait_ready(_SERVER_READY_S)

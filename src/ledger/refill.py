@@ -7,6 +7,8 @@ are those claims: they were rebuilt from the vault, or won since.
 
 from __future__ import annotations
 
+import re
+
 import asyncpg
 import redis.asyncio as redis
 
@@ -15,15 +17,18 @@ from ledger.statements import statement
 
 _REFILL = statement("refill_claims")
 _READ_MAX = 1000
+_EPOCH = re.compile(r"[1-9][0-9]{0,8}")
+_HOLDING = re.compile(r"([1-9][0-9]{0,8}):([1-9][0-9]{0,8}):([0-9]{1,15})-([0-9]{1,9})")
 
 
 async def gate_epoch(gate: redis.Redis, stock: StockRow) -> int:
-    """Return the epoch that a stock's keys in the gate are of, 0 if there are none.
+    """Return the epoch that a stock's keys in the gate are of, 0 if there are none or they are damaged.
 
     Raises:
         redis.RedisError: The gate is in trouble.
     """
-    return int(await gate.hget(stock.keys.rules, "epoch") or 0)
+    epoch = str(await gate.hget(stock.keys.rules, "epoch"))
+    return int(epoch) if _EPOCH.fullmatch(epoch) else 0
 
 
 async def refill(connection: asyncpg.Connection, gate: redis.Redis, stock: StockRow) -> int:
@@ -37,9 +42,9 @@ async def refill(connection: asyncpg.Connection, gate: redis.Redis, stock: Stock
     back = 0
     some: list[tuple[int, int, str, int, int]] = []
     async for user_ref, holding in gate.hscan_iter(stock.keys.holders, count=_READ_MAX):
-        claim_no, epoch, stream_id = holding.split(":")
-        stream_ms, _, stream_seq = stream_id.partition("-")
-        some.append((int(claim_no), int(epoch), user_ref, int(stream_ms), int(stream_seq)))
+        if match := _HOLDING.fullmatch(holding):
+            claim_no, epoch, stream_ms, stream_seq = map(int, match.groups())
+            some.append((claim_no, epoch, user_ref, stream_ms, stream_seq))
         if len(some) >= _READ_MAX:
             back += await _insert(connection, stock, some)
             some.clear()

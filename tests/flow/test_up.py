@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 from datetime import datetime
@@ -67,6 +68,34 @@ async def test_an_emptied_gate_is_rebuilt_by_itself(running: Rehearsal) -> None:
 
     assert after == before | {"replayed": True}
     await wait_until(running.is_ready, "the service is ready again", 20)
+
+
+@pytest.mark.parametrize("harm", ["wiped", "halved", "damaged"])
+async def test_a_gate_that_lost_or_cannot_read_its_file_is_rebuilt_by_itself(running: Rehearsal, harm: str) -> None:
+    """Killed, and its data gone or damaged before it is started again: winners keep their vouchers."""
+    token = running.token(f"survivor-of-{harm}")
+    before = (await running.claim_until_served(token)).json()
+    gate_dir = running.directory / "valkey"
+    aside = set(gate_dir.glob("damaged-*"))
+
+    with running.frozen():
+        pid = running.pid("valkey")
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        await wait_until(lambda: not is_alive(pid), "the gate is dead")
+        [file] = gate_dir.glob("appendonlydir/*.incr.aof")
+        if harm == "wiped":
+            shutil.rmtree(gate_dir / "appendonlydir")
+        elif harm == "halved":
+            os.truncate(file, file.stat().st_size // 2)
+        else:
+            file.write_bytes(b"no command" + file.read_bytes())
+
+    after = (await running.claim_until_served(token)).json()
+    assert after == before | {"replayed": True}
+    await wait_until(running.is_ready, "the service is ready again", 30)
+    assert (set(gate_dir.glob("damaged-*")) != aside) == (harm == "damaged")
+    assert grab("audit", "--data-dir", running.directory).returncode == 0
 
 
 def test_a_second_up_on_the_same_directory_is_refused(running: Rehearsal) -> None:

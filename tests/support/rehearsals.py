@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,16 @@ class Rehearsal:
 
         await wait_until(is_served, "the claim is served", 20)
         return answers[-1]
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let the supervisor notice nothing meanwhile."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal to the supervisor and return the code that it ends with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -23,8 +24,8 @@ def service_of(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-def claimant_of(request: Request) -> Identity:
-    """Return the user, whose token must allow claims.
+def identity_with(request: Request, scopes: AbstractSet[str]) -> Identity:
+    """Return the caller, whose token must allow one of the scopes.
 
     Raises:
         Problem: SIGN_ERROR or FORBIDDEN.
@@ -32,9 +33,18 @@ def claimant_of(request: Request) -> Identity:
     identity = service_of(request).authenticator.identify(incoming_of(request).authorization)
     if isinstance(identity, Distrust):
         raise Problem(Code.SIGN_ERROR, identity.value)
-    if CLAIM_SCOPE not in identity.scopes:
+    if identity.scopes.isdisjoint(scopes):
         raise Problem(Code.FORBIDDEN)
     return identity
+
+
+def claimant_of(request: Request) -> Identity:
+    """Return the user, whose token must allow claims.
+
+    Raises:
+        Problem: SIGN_ERROR or FORBIDDEN.
+    """
+    return identity_with(request, {CLAIM_SCOPE})
 
 
 IncomingFacts = Annotated[Incoming, Depends(incoming_of)]

@@ -111,6 +111,39 @@ class CampaignFacts(Shape):
     stocks: list[dict[str, Any]]
 
 
+class PublicMerchant(Shape):
+    """An approved merchant, as everybody may see it."""
+
+    merchant_no: Annotated[str, Field(description="UnionPay number, 15 digits", examples=["898500000000001"])]
+    name: str
+    address: str
+    town: str
+    category: str
+    classes: Annotated[list[str], Field(description="classes of vouchers that it takes")]
+    accepts: list[Literal["payment_code", "scan"]]
+
+
+class MerchantPage(Shape):
+    """A page of approved merchants."""
+
+    data: list[PublicMerchant]
+    next_cursor: Annotated[str | None, Field(description="the cursor of the next page; null at the last one")]
+
+
+class SubmittedMerchant(Shape):
+    """A merchant that was submitted."""
+
+    merchant_no: str
+    name: str
+    address: str
+    town: str
+    category: str
+    accepts: list[Literal["payment_code", "scan"]]
+    state: Literal["SUBMITTED", "APPROVED", "REJECTED", "SUSPENDED"]
+    submitted_at: Instant
+    replayed: Annotated[bool, Field(description="whether this very submission is stored already")]
+
+
 class Health(Shape):
     """The state of the service and of its parts."""
 

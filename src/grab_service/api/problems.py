@@ -39,6 +39,7 @@ class Code(Enum):
     PAUSED = (409, "Paused", "活动暂停，请稍后再来", "The round is paused.")
     ENDED = (409, "Ended", "活动已结束", "The round has ended.")
     LIMIT_REACHED = (409, "Limit reached", "您已达到领取上限", "You have as many vouchers as one user may have.")
+    MERCHANT_EXISTS = (409, "Merchant exists", "该商户编号已登记", "A merchant of this number is registered already.")
     FREQUENCY_LIMIT_EXCEED = (429, "Too many requests", "操作太频繁，请稍后再试", "Too many requests; try again later.")
     SYSTEM_BUSY = (503, "Busy", "系统繁忙，请稍后再试", "The service is busy; please try again.")
     SYSTEM_ERROR = (500, "Internal error", "系统异常，请稍后再试", "Something went wrong; please try again.")

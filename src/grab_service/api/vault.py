@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import asyncpg
 
-from ledger import catalogue
+from ledger import catalogue, merchants
 from ledger.catalogue import ClaimRow, StockRow
+from ledger.merchants import Page, Search
 
 _ANSWER_S = 2.0  # a read that takes longer is given up
 _CONNECTIONS_MAX = 4
+_SEARCHES_MAX = 2  # at once, so that a rush on the list of merchants leaves connections to the rest
 _TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 
@@ -26,6 +29,7 @@ class Vault:
     """A bounded pool of connections for reading the ledger."""
 
     pool: asyncpg.Pool
+    _searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SEARCHES_MAX))
 
     @classmethod
     async def open(cls, database_url: str) -> Vault:
@@ -41,21 +45,34 @@ class Vault:
 
     async def campaigns(self) -> tuple[dict[str, dict[str, Any]], list[StockRow]]:
         """Return the campaigns' documents and the stocks with their epochs."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             return await catalogue.documents(connection), await catalogue.stock_rows(connection)
 
     async def claims_of_user(self, user_ref: str) -> list[ClaimRow]:
         """Return every claim of one user."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             return await catalogue.claims_of_user(connection, user_ref)
 
     async def claim_of_user(self, stock_id: str, user_ref: str) -> ClaimRow | None:
         """Return one user's claim of one stock."""
-        async with self._connection() as connection:
+        async with self.connection() as connection:
             return await catalogue.claim_of_user(connection, stock_id, user_ref)
 
+    async def search_merchants(self, wanted: Search) -> Page:
+        """Return a page of merchants."""
+        try:
+            async with asyncio.timeout(_ANSWER_S), self._searches, self.connection() as connection:
+                return await merchants.search(connection, wanted)
+        except TimeoutError as error:
+            raise VaultUnavailable("too many searches at once") from error
+
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """Give a connection for a short task; trouble with it becomes one exception.
+
+        Raises:
+            VaultUnavailable: The database did not answer in time, or refused.
+        """
         try:
             async with self.pool.acquire(timeout=_ANSWER_S) as connection:
                 yield cast("asyncpg.Connection", connection)  # a proxy with the same methods

@@ -1,0 +1,181 @@
+"""The merchants' routes: one joins, everybody finds those that are approved."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse
+
+from grab_service import instants, photos
+from grab_service.api.caller import IncomingFacts, RunningService, identity_with
+from grab_service.api.documented import refusals
+from grab_service.api.merchant_form import TEXT_FIELDS, MerchantForm, read_form
+from grab_service.api.models import MerchantPage, SubmittedMerchant
+from grab_service.api.problems import Code, Problem
+from grab_service.api.service import Service
+from grab_service.api.vault import VaultUnavailable
+from grab_service.identity import Identity
+from grab_service.photos import PhotoInvalid
+from ledger import merchants
+from ledger.merchant_facts import Fault, MerchantRules, NewMerchant, Photo
+from ledger.merchants import PAGE_MAX, Merchant, Search, State
+
+router = APIRouter(tags=["merchants"])
+
+SCOPES = frozenset({"merchant:register", "merchant:redeem"})
+_REASON = "registered online"
+_NO_STORE = {"Cache-Control": "no-store"}
+_CACHING = {"Cache-Control": "public, max-age=5"}
+_FORM = {
+    "type": "object",
+    "required": [*TEXT_FIELDS, "accepts", "photo"],
+    "properties": {
+        **{name: {"type": "string"} for name in TEXT_FIELDS},
+        "merchant_no": {"type": "string", "pattern": "^[0-9]{15}$"},
+        "accepts": {"type": "array", "items": {"type": "string", "enum": ["payment_code", "scan"]}},
+        "photo": {"type": "string", "format": "binary", "description": "shop front: JPEG, PNG or WebP"},
+    },
+}
+_JSON_FORM = _FORM | {
+    "properties": {**_FORM["properties"], "photo": {"type": "string", "format": "byte"}}  # type: ignore[dict-item]  # a literal above
+}
+_REQUEST_BODY = {
+    "required": True,
+    "content": {"multipart/form-data": {"schema": _FORM}, "application/json": {"schema": _JSON_FORM}},
+}
+
+
+def _registrant_of(request: Request) -> Identity:
+    return identity_with(request, SCOPES)
+
+
+@router.post(
+    "/v1/merchants",
+    operation_id="submitMerchant",
+    summary="商户登记",
+    status_code=201,
+    response_model=SubmittedMerchant,
+    responses={200: {"description": "this very submission is stored already", "model": SubmittedMerchant}}
+    | refusals(
+        Code.SIGN_ERROR, Code.FORBIDDEN, Code.MERCHANT_EXISTS, Code.TOO_LARGE, Code.PARAM_ERROR, Code.SYSTEM_BUSY
+    ),
+    openapi_extra={"requestBody": _REQUEST_BODY},
+)
+async def submit_merchant(
+    caller: Annotated[Identity, Depends(_registrant_of)],
+    incoming: IncomingFacts,
+    service: RunningService,
+    request: Request,
+) -> JSONResponse:
+    """Submit a merchant with a photo of its shop front; the Commission decides on it.
+
+    商户在线登记并上传门头照片，由商务委审核。
+    """
+    directory = service.settings.photo_dir
+    if directory is None or not service.campaigns:
+        raise Problem(Code.SYSTEM_BUSY, "No campaign is loaded yet, or no place for photos is set (GRAB_PHOTO_DIR).")
+    form = await read_form(request, incoming.content_type, service.settings.photo_bytes_max)
+    new = await _judged(form, _rules_of(service), directory)
+    stored, is_new = await _store(service, new, caller.user_ref)
+    if not is_new and not (stored.submitted_by == caller.user_ref and stored.says(new)):
+        raise Problem(Code.MERCHANT_EXISTS)
+    body = {
+        **_public_facts(stored),
+        "state": stored.state,
+        "submitted_at": instants.from_datetime(stored.submitted_at),
+        "replayed": not is_new,
+    }
+    return JSONResponse(body, 201 if is_new else 200, headers=_NO_STORE)
+
+
+@router.get(
+    "/v1/merchants",
+    operation_id="listMerchants",
+    summary="商户列表",
+    response_model=MerchantPage,
+    responses=refusals(Code.PARAM_ERROR, Code.SYSTEM_BUSY),
+)
+async def list_merchants(
+    service: RunningService,
+    class_: Annotated[
+        str | None, Query(alias="class", max_length=16, description="takes vouchers of this class")
+    ] = None,
+    town: Annotated[str | None, Query(max_length=30, description="镇街")] = None,
+    q: Annotated[str | None, Query(max_length=100, description="a part of the name or address")] = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE_MAX, description="merchants of a page")] = 20,
+    cursor: Annotated[
+        str, Query(pattern="^([0-9]{15})?$", description="next_cursor of the page before; none for the first")
+    ] = "",
+) -> JSONResponse:
+    """List approved merchants in a fixed order, page by page.
+
+    查询已审核通过的商户，可按券类别、镇街、名称或地址检索。
+    """
+    rules = _rules_of(service)
+    if class_ is not None and class_ not in rules.categories:
+        raise Problem(Code.PARAM_ERROR, errors=[{"field": "class", "reason": "is not a class of any campaign"}])
+    wanted = Search(
+        state=State.APPROVED,
+        town=town or None,
+        categories=None if class_ is None else rules.categories[class_],
+        text=(q or "").strip() or None,
+        after=cursor,
+        limit=limit,
+    )
+    if "\x00" in f"{town}{q}":  # what the vault cannot hold, it cannot find
+        return JSONResponse({"data": [], "next_cursor": None}, headers=_CACHING)
+    try:
+        page = await service.vault.search_merchants(wanted)
+    except VaultUnavailable as error:
+        raise Problem(Code.SYSTEM_BUSY, "The ledger did not answer.") from error
+    data = [_public_facts(each) | {"classes": _classes_of(each, rules)} for each in page.merchants]
+    return JSONResponse({"data": data, "next_cursor": page.next_after}, headers=_CACHING)
+
+
+async def _judged(form: MerchantForm, rules: MerchantRules, directory: Path) -> NewMerchant:
+    """Return the merchant whose facts are in order, its photo stored; refuse it with every fault otherwise."""
+    new = NewMerchant.of_texts(form.texts, form.accepts)
+    faults = rules.faults_of(new)
+    try:
+        image = await asyncio.to_thread(photos.examine, form.photo)
+    except PhotoInvalid as error:
+        faults.append(Fault("photo", str(error) if form.photo else "is missing"))
+    else:
+        if not faults:
+            # Before the row: a photo without a merchant does no harm, a merchant without its photo would.
+            sha256 = await asyncio.to_thread(photos.keep, directory, form.photo, image)
+            return NewMerchant.of_texts(form.texts, form.accepts, Photo(sha256, image.content_type))
+    raise Problem(Code.PARAM_ERROR, errors=[fault._asdict() for fault in faults])
+
+
+async def _store(service: Service, new: NewMerchant, actor: str) -> tuple[Merchant, bool]:
+    try:
+        async with service.vault.connection() as connection:
+            taken = await merchants.submit(connection, [new], actor=actor, reason=_REASON)
+            stored = await merchants.find(connection, new.merchant_no)
+    except VaultUnavailable as error:
+        raise Problem(Code.SYSTEM_BUSY, "The ledger did not answer.") from error
+    assert stored is not None  # noqa: S101  merchants are never removed
+    return stored, not taken
+
+
+def _rules_of(service: Service) -> MerchantRules:
+    return MerchantRules.of_documents(campaign.document() for campaign in service.campaigns.values())
+
+
+def _classes_of(merchant: Merchant, rules: MerchantRules) -> list[str]:
+    return [name for name, categories in rules.categories.items() if merchant.category in categories]
+
+
+def _public_facts(merchant: Merchant) -> dict[str, Any]:
+    return {
+        "merchant_no": merchant.merchant_no,
+        "name": merchant.name,
+        "address": merchant.address,
+        "town": merchant.town,
+        "category": merchant.category,
+        "accepts": list(merchant.accepts),
+    }
