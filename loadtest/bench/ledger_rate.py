@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ def bench_stock(quantity: int) -> Stock:
     )
 
 
-def campaign_of(stock: Stock, code_hashes: list[bytes]) -> NewCampaign:
+def campaign_of(stock: Stock, code_hashes: Sequence[bytes]) -> NewCampaign:
     """Return a campaign of this one stock as the vault takes it; its vouchers are not those of any key."""
     new = NewStock(
         stock_id=stock.stock_id,
