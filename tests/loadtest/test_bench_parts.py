@@ -1,0 +1,176 @@
+"""The bench's pure parts: ratios and their spread, the budget, tables, the plot, processes as ``/proc`` tells them."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from loadtest.bench import ours
+from loadtest.bench.budget import SOLD_OUT, WON, cpu_us, verdicts
+from loadtest.bench.cpu import Cores, Stat, cpu_us_of, exact_cpu_us_of, processes, tree_of
+from loadtest.bench.figures import Line, Spread, Verdict, column, known, ratios, table
+from loadtest.bench.growth import plot_of, report_of
+from loadtest.bench.peers.roster import FASTAPI, FASTIFY, NGINX, POSTGRES, Peer, roster
+from loadtest.bench.svg import Curve, ceiling_of, plot
+
+BENCH = Path(ours.__file__).parent
+
+
+def figures(server_us: float, store_us: float) -> dict[str, Any]:
+    """Return what a measurement gives."""
+    return {"cpu_us": {"server": server_us, "store": store_us, "vault": 1000.0}}
+
+
+def size(holders: int, claim_us: float) -> dict[str, Any]:
+    """Return what the growth gives for one number of holders."""
+    weights = {"holder_bytes": 71.0, "entry_bytes": 44.0}
+    return {
+        "holders": holders,
+        "claim_us": claim_us,
+        "first_claims_us": 9.0,
+        "repeat_us": 1.0,
+        "recovery_s": 2.0,
+    } | weights
+
+
+def test_a_spread_is_the_median_with_the_least_and_the_greatest() -> None:
+    """One wild turn moves the spread, not the median."""
+    spread = Spread.of([0.6, 9.0, 0.5])
+    assert spread == Spread(0.6, 0.5, 9.0, 3)
+    assert spread is not None
+    assert spread.text() == "0.60 (0.50 to 9.00)"
+    assert Spread.of([]) is None
+
+
+def test_ratios_are_taken_turn_by_turn() -> None:
+    """A turn in which one side is missing, or is nothing, gives no ratio."""
+    assert ratios([1.0, 2.0, None, 3.0], [2.0, 8.0, 1.0, 0.0]) == [0.5, 0.25]
+    assert ratios([1.0, 3.0], [None, 2.0]) == [1.5]
+
+
+def test_a_column_has_a_gap_where_a_turn_has_not_measured() -> None:
+    """What was voided is missing in its turn, not shifted."""
+    turns = [{"a": {"x": 1.0}}, {}, {"a": {"x": 3.0}}]
+    assert column(turns, lambda turn: turn["a"]["x"]) == [1.0, None, 3.0]
+    assert known([1.0, None, 3.0]) == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(("value", "met"), [(0.5, "aim"), (0.55, "aim"), (0.7, "must"), (0.75, "must"), (0.76, "NO")])
+def test_a_line_of_the_budget_says_what_is_met(value: float, met: str) -> None:
+    """Bounds are inclusive."""
+    cells = Verdict(Line("x", 0.75, 0.55), Spread.of([value])).cells()
+    assert cells == ("x", f"{value:.2f} ({value:.2f} to {value:.2f})", "≤ 0.75", "≤ 0.55", met)
+
+
+def test_a_lower_bound_is_kept_from_above() -> None:
+    """The worker's share of COPY is to be large."""
+    line = Line("x", 0.5, 0.8, at_least=True)
+    assert [Verdict(line, Spread.of([value])).cells()[-1] for value in (0.4, 0.5, 0.9)] == ["NO", "must", "aim"]
+
+
+def test_what_was_not_measured_is_told_with_the_reason() -> None:
+    """A line without figures is never taken for a good one."""
+    verdict = Verdict(Line("x", 1, 1), None, "nginx is not installed")
+    assert verdict.cells()[1] == "not measured: nginx is not installed"
+    assert verdict.to_json()["met"] == "–"
+
+
+def test_the_budget_compares_server_and_store_with_each_peer() -> None:
+    """Neither the vault nor the worker stands on one side of a ratio only."""
+    turn = {
+        ours.NAME: {SOLD_OUT: figures(20, 4), WON: figures(40, 10)},
+        NGINX: {SOLD_OUT: figures(40, 8), WON: figures(40, 10)},
+    }
+    found = {verdict.line.what: verdict for verdict in verdicts([turn, {}], {FASTAPI: "gone"})}
+    assert cpu_us(figures(20, 4)) == 24
+    by_line = {what: verdict.measured.median for what, verdict in found.items() if verdict.measured}
+    assert by_line == {
+        f"sold-out answer, CPU of server + store against {NGINX}": 0.5,
+        f"claim won (confirmed), CPU of server + store against {NGINX}": 1.0,
+    }
+    assert found[f"sold-out answer, CPU of server + store against {FASTAPI}"].why == "gone"
+
+
+def test_a_table_has_columns() -> None:
+    """Each column is as wide as its widest cell; lines end without blanks."""
+    assert table([("a", "b"), ("long", "c"), ("x", "")]) == "a     b\n----  -\nlong  c\nx"
+
+
+def test_a_process_is_read_whatever_its_name() -> None:
+    """The name may hold blanks and parentheses; the times of children that have ended are counted."""
+    tick_us = 1_000_000 / os.sysconf("SC_CLK_TCK")
+    line = "42 (a) b (c) S 7 42 42 0 -1 4194560 1 2 3 4 10 20 3 4 20 0 1 0 5 6 7"
+    assert Stat.parse(line) == Stat(7, 37 * tick_us)
+
+
+def test_a_tree_is_a_process_with_all_its_descendants() -> None:
+    """Grandchildren belong to it, others do not; a process that has ended has no tree."""
+    known_ = {1: Stat(0, 0), 2: Stat(1, 0), 3: Stat(2, 0), 4: Stat(3, 0), 5: Stat(1, 0)}
+    assert tree_of(2, known_) == {2, 3, 4}
+    assert tree_of(9, known_) == set()
+
+
+def test_this_process_is_found_and_has_used_time() -> None:
+    """``/proc`` is read as it is here."""
+    own = processes()[os.getpid()]
+    assert own.parent == os.getppid()
+    assert cpu_us_of([os.getpid()]) >= own.cpu_us
+    assert exact_cpu_us_of(os.getpid()) > 0
+    assert Cores.of_this_machine().all <= os.sched_getaffinity(0)
+
+
+def test_every_peer_is_on_the_roster_installed_or_not() -> None:
+    """A peer that is missing says how to get it."""
+    assert [peer.name for peer in roster()] == [NGINX, FASTIFY, FASTAPI, POSTGRES]
+    assert all(peer.missing is None or "install" in peer.missing for peer in roster())
+
+
+@pytest.mark.parametrize("has_json_body", [True, False])
+def test_a_peers_request_is_whole(has_json_body: bool) -> None:
+    """Its length is the one that it names."""
+    head, _, body = Peer("x", None, has_json_body).request("open", "user-1").partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/stocks/open/claims HTTP/1.1\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert b"user-1" in head + body
+
+
+def test_the_benchs_campaign_hands_out_the_real_round() -> None:
+    """The four stocks are those of the scheme's first round."""
+    bench = tomllib.loads(
+        (BENCH / "campaign.toml").read_text(encoding="utf-8").replace("@BUDGET@", "1").replace("@WON@", "1")
+    )
+    real = tomllib.loads((BENCH.parents[1] / "campaigns" / "qijiang-2023.toml").read_text(encoding="utf-8"))
+    quantities = real["rounds"][0]["quantities"]
+    assert bench["rounds"][0]["quantities"] == quantities | {"bench-1": 1, "bench-2": 1}
+    assert {f"bench-r1-{name}": quantity for name, quantity in quantities.items()} == ours.ROUND
+
+
+@pytest.mark.parametrize(("value", "top"), [(0.7, 1), (1, 1), (1.2, 2), (4.9, 5), (60, 100), (200, 200)])
+def test_an_axis_ends_at_a_round_number(value: float, top: float) -> None:
+    """1, 2 or 5 times a power of ten, not below the value."""
+    assert ceiling_of(value) == pytest.approx(top)
+
+
+def test_a_plot_is_a_document_with_a_mark_for_each_point() -> None:
+    """Higher values stand higher, texts are escaped."""
+    curves = [Curve("a < b", [(10, 1.0), (1000, 3.0)], bound=2.0), Curve("c", [(10, 5.0)])]
+    root = ET.fromstring(plot(curves, "x"))  # noqa: S314  our own text
+    marks = [element for element in root.iter() if element.tag.endswith("circle")]
+    assert [len(curve.points) for curve in curves] == [2, 1]
+    assert len(marks) == 3
+    assert float(marks[0].attrib["cy"]) > float(marks[1].attrib["cy"])
+    assert "a < b" in "".join(root.itertext())
+
+
+def test_growth_is_held_against_the_smallest_stock() -> None:
+    """The last size is compared with the first; the weight is of a holder with its entry."""
+    sizes = [size(10_000, 5.0), size(100_000, 9.0), size(1_000_000, 6.0)]
+    report = report_of(sizes)
+    assert "claim with 1,000,000 holders against 10,000, CPU of the gate" in report
+    assert "1.20 (1.20 to 1.20)" in report
+    assert "115 (115 to 115)" in report
+    assert plot_of(sizes).count("<circle") == 9
