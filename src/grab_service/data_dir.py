@@ -24,6 +24,11 @@ class DataDir:
         return self.root / "keys"
 
     @property
+    def photos(self) -> Path:
+        """Photos of merchants' shop fronts."""
+        return self.root / "photos"
+
+    @property
     def settings_file(self) -> Path:
         """Settings under which the rehearsal runs or last ran, for commands that are to speak to it."""
         return self.root / "settings.toml"

@@ -61,18 +61,21 @@ def path_of(directory: Path, sha256: bytes, content_type: str) -> Path:
     return directory / name[:2] / f"{name}{_SUFFIXES[content_type]}"
 
 
-def keep(directory: Path, content: bytes, image: Image) -> bytes:
-    """Store a photo durably, whole or not at all; return the SHA-256 of its bytes, which is its name.
+def name_of(content: bytes) -> bytes:
+    """Return the name of a photo, the SHA-256 of its bytes."""
+    return hashlib.sha256(content).digest()
 
-    The same photo again changes nothing.
+
+def keep(directory: Path, content: bytes) -> Path:
+    """Store a photo durably, whole or not at all; the same photo again changes nothing.
 
     Raises:
+        PhotoInvalid: It is no photo.
         OSError: The directory cannot be written.
     """
-    sha256 = hashlib.sha256(content).digest()
-    path = path_of(directory, sha256, image.content_type)
+    path = path_of(directory, name_of(content), examine(content).content_type)
     if path.exists():
-        return sha256
+        return path
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_suffix(f".{secrets.token_hex(4)}.new")
     try:
@@ -86,7 +89,7 @@ def keep(directory: Path, content: bytes, image: Image) -> bytes:
         raise
     for changed in (path.parent, directory):
         _sync_directory(changed)
-    return sha256
+    return path
 
 
 def _sync_directory(path: Path) -> None:

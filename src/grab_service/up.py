@@ -110,7 +110,8 @@ class _Site:
         for name, stop_signal in _STOP_SIGNALS.items():
             await end_leftover(self._data, name, stop_signal, _STOP_S)
         self._rehearsal.make()
-        self._settle(port=_free_port(self.settings), **_unset(self.settings, self._rehearsal.settings()))
+        own = {**self._rehearsal.settings(), "photo_dir": self._data.photos}
+        self._settle(port=_free_port(self.settings), **_unset(self.settings, own))
         await self._ask_named_servers()
         await self._start_servers()
         self._keep_settings()

@@ -23,6 +23,30 @@ _FRAME_BYTES_MAX = 32_768  # of the body, beside the photo
 _UPLOAD_S = 60.0  # a caller that is slower is given up
 
 
+def _schema(photo_format: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [*TEXT_FIELDS, "accepts", "photo"],
+        "additionalProperties": False,
+        "properties": {
+            **{name: {"type": "string"} for name in TEXT_FIELDS},
+            "merchant_no": {"type": "string", "pattern": "^[0-9]{15}$"},
+            "accepts": {"type": "array", "items": {"type": "string", "enum": ["payment_code", "scan"]}},
+            "photo": {"type": "string", "format": photo_format, "description": "shop front: JPEG, PNG or WebP"},
+        },
+    }
+
+
+# For the OpenAPI document: the routes read the form by themselves, once they know who sends it.
+REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {"schema": _schema("binary")},
+        "application/json": {"schema": _schema("byte")},
+    },
+}
+
+
 @dataclass(frozen=True, slots=True)
 class MerchantForm:
     """What was sent; fields that were not are empty."""

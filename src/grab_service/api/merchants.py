@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse
 from grab_service import instants, photos
 from grab_service.api.caller import IncomingFacts, RunningService, identity_with
 from grab_service.api.documented import refusals
-from grab_service.api.merchant_form import TEXT_FIELDS, MerchantForm, read_form
+from grab_service.api.merchant_form import REQUEST_BODY, MerchantForm, read_form
 from grab_service.api.models import MerchantPage, SubmittedMerchant
 from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
@@ -23,29 +24,14 @@ from ledger import merchants
 from ledger.merchant_facts import Fault, MerchantRules, NewMerchant, Photo
 from ledger.merchants import PAGE_MAX, Merchant, Search, State
 
+_log = logging.getLogger(__name__)
+
 router = APIRouter(tags=["merchants"])
 
 SCOPES = frozenset({"merchant:register", "merchant:redeem"})
 _REASON = "registered online"
 _NO_STORE = {"Cache-Control": "no-store"}
 _CACHING = {"Cache-Control": "public, max-age=5"}
-_FORM = {
-    "type": "object",
-    "required": [*TEXT_FIELDS, "accepts", "photo"],
-    "properties": {
-        **{name: {"type": "string"} for name in TEXT_FIELDS},
-        "merchant_no": {"type": "string", "pattern": "^[0-9]{15}$"},
-        "accepts": {"type": "array", "items": {"type": "string", "enum": ["payment_code", "scan"]}},
-        "photo": {"type": "string", "format": "binary", "description": "shop front: JPEG, PNG or WebP"},
-    },
-}
-_JSON_FORM = _FORM | {
-    "properties": {**_FORM["properties"], "photo": {"type": "string", "format": "byte"}}  # type: ignore[dict-item]  # a literal above
-}
-_REQUEST_BODY = {
-    "required": True,
-    "content": {"multipart/form-data": {"schema": _FORM}, "application/json": {"schema": _JSON_FORM}},
-}
 
 
 def _registrant_of(request: Request) -> Identity:
@@ -58,11 +44,13 @@ def _registrant_of(request: Request) -> Identity:
     summary="商户登记",
     status_code=201,
     response_model=SubmittedMerchant,
-    responses={200: {"description": "this very submission is stored already", "model": SubmittedMerchant}}
-    | refusals(
-        Code.SIGN_ERROR, Code.FORBIDDEN, Code.MERCHANT_EXISTS, Code.TOO_LARGE, Code.PARAM_ERROR, Code.SYSTEM_BUSY
-    ),
-    openapi_extra={"requestBody": _REQUEST_BODY},
+    responses={
+        200: {"description": "this very submission is stored already", "model": SubmittedMerchant},
+        **refusals(
+            Code.SIGN_ERROR, Code.FORBIDDEN, Code.MERCHANT_EXISTS, Code.TOO_LARGE, Code.PARAM_ERROR, Code.SYSTEM_BUSY
+        ),
+    },
+    openapi_extra={"requestBody": REQUEST_BODY},
 )
 async def submit_merchant(
     caller: Annotated[Identity, Depends(_registrant_of)],
@@ -78,8 +66,13 @@ async def submit_merchant(
     if directory is None or not service.campaigns:
         raise Problem(Code.SYSTEM_BUSY, "No campaign is loaded yet, or no place for photos is set (GRAB_PHOTO_DIR).")
     form = await read_form(request, incoming.content_type, service.settings.photo_bytes_max)
-    new = await _judged(form, _rules_of(service), directory)
-    stored, is_new = await _store(service, new, caller.user_ref)
+    new = await _judged(form, _rules_of(service))
+    stored = await _find(service, new.merchant_no)
+    is_new = stored is None
+    if stored is None:
+        # Before the row: a photo without a merchant does no harm, a merchant without its photo would.
+        await _keep_photo(directory, form.photo)
+        stored, is_new = await _store(service, new, caller.user_ref)
     if not is_new and not (stored.submitted_by == caller.user_ref and stored.says(new)):
         raise Problem(Code.MERCHANT_EXISTS)
     body = {
@@ -99,6 +92,7 @@ async def submit_merchant(
     responses=refusals(Code.PARAM_ERROR, Code.SYSTEM_BUSY),
 )
 async def list_merchants(
+    *,
     service: RunningService,
     class_: Annotated[
         str | None, Query(alias="class", max_length=16, description="takes vouchers of this class")
@@ -135,29 +129,44 @@ async def list_merchants(
     return JSONResponse({"data": data, "next_cursor": page.next_after}, headers=_CACHING)
 
 
-async def _judged(form: MerchantForm, rules: MerchantRules, directory: Path) -> NewMerchant:
-    """Return the merchant whose facts are in order, its photo stored; refuse it with every fault otherwise."""
-    new = NewMerchant.of_texts(form.texts, form.accepts)
-    faults = rules.faults_of(new)
+async def _judged(form: MerchantForm, rules: MerchantRules) -> NewMerchant:
+    """Return the merchant if all it says is in order; refuse it with every fault otherwise."""
+    photo = None
+    faults = rules.faults_of(NewMerchant.of_texts(form.texts, form.accepts))
     try:
         image = await asyncio.to_thread(photos.examine, form.photo)
+        photo = Photo(photos.name_of(form.photo), image.content_type)
     except PhotoInvalid as error:
         faults.append(Fault("photo", str(error) if form.photo else "is missing"))
-    else:
-        if not faults:
-            # Before the row: a photo without a merchant does no harm, a merchant without its photo would.
-            sha256 = await asyncio.to_thread(photos.keep, directory, form.photo, image)
-            return NewMerchant.of_texts(form.texts, form.accepts, Photo(sha256, image.content_type))
-    raise Problem(Code.PARAM_ERROR, errors=[fault._asdict() for fault in faults])
+    if faults:
+        raise Problem(Code.PARAM_ERROR, errors=[fault._asdict() for fault in faults])
+    return NewMerchant.of_texts(form.texts, form.accepts, photo)
+
+
+async def _keep_photo(directory: Path, content: bytes) -> None:
+    try:
+        await asyncio.to_thread(photos.keep, directory, content)
+    except OSError as error:
+        _log.exception("a photo could not be kept")
+        raise Problem(Code.SYSTEM_BUSY, "The photo could not be stored.") from error
+
+
+async def _find(service: Service, merchant_no: str) -> Merchant | None:
+    try:
+        async with service.vault.connection() as connection:
+            return await merchants.find(connection, merchant_no)
+    except VaultUnavailable as error:
+        raise Problem(Code.SYSTEM_BUSY, "The ledger did not answer.") from error
 
 
 async def _store(service: Service, new: NewMerchant, actor: str) -> tuple[Merchant, bool]:
+    """Return the merchant of this number as it is stored, and whether this call has stored it."""
     try:
         async with service.vault.connection() as connection:
             taken = await merchants.submit(connection, [new], actor=actor, reason=_REASON)
-            stored = await merchants.find(connection, new.merchant_no)
     except VaultUnavailable as error:
         raise Problem(Code.SYSTEM_BUSY, "The ledger did not answer.") from error
+    stored = await _find(service, new.merchant_no)
     assert stored is not None  # noqa: S101  merchants are never removed
     return stored, not taken
 
