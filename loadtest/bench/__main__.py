@@ -6,7 +6,6 @@ Exit codes: 0 it was measured, whatever the figures; 1 an audit was red, or answ
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import platform
 import shutil
@@ -17,6 +16,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+import redis.asyncio as redis
+
 from grab_service.embedded import EmbeddedServerError
 from loadtest.bench import ours
 from loadtest.bench.budget import ELSEWHERE, LEDGER, NAMES, POLL, ROUND, SOLD_OUT, WON, cpu_us, verdicts
@@ -26,12 +28,13 @@ from loadtest.bench.ledger_rate import ledger_rate
 from loadtest.bench.ours import run_ours
 from loadtest.bench.peers import roster
 from loadtest.bench.peers.roster import Peer, run_peer
-from loadtest.bench.processes import BenchImpossible, Load, measure
+from loadtest.bench.processes import BenchImpossible, Load, measure, run_to_the_end
 
 _OUTPUT = Path("artefacts/bench.json")
 _PER_S_MAX = 60_000  # more than any server here answers: how many requests must stand ready
 _EXPECTED = {SOLD_OUT: "409", WON: "201"}
 _POLL_S = 4.0
+_TROUBLE = (BenchImpossible, EmbeddedServerError, OSError, redis.RedisError, asyncpg.PostgresError)
 
 # The columns of the table, medians all; the first with its spread.
 _HEAD = ("", "system", "sum µs", "server µs", "store µs", "per s", "p50 ms", "p99 ms", "turns void")
@@ -77,7 +80,7 @@ class Bench:
                 print(f"turn {number + 1} of {self._options.turns}: {name} …", file=sys.stderr, flush=True)
                 try:
                     turn[name] = await (self._peer(peer) if peer else self._ours(number))
-                except (BenchImpossible, EmbeddedServerError, OSError) as error:
+                except _TROUBLE as error:
                     self.void.append(f"turn {number + 1}, {name}: {error}")
 
     async def _ours(self, number: int) -> dict[str, Any]:
@@ -196,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the bench from the command line; return the exit code."""
     options = _options(arguments)
     bench = Bench(options)
-    asyncio.run(bench.run())
+    run_to_the_end(bench.run())
     print(bench.report())
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(bench.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -7,7 +7,6 @@ figures.  Then claims are made in batches of the size that a busy process sends,
 from __future__ import annotations
 
 import argparse
-import asyncio
 import hashlib
 import json
 import shutil
@@ -32,7 +31,7 @@ from ledger.recover import recover
 from loadtest.bench.cpu import Cores, exact_cpu_us_of, pin
 from loadtest.bench.figures import Line, Spread, Verdict, table
 from loadtest.bench.ledger_rate import bench_stock, campaign_of
-from loadtest.bench.processes import BenchImpossible, database, store
+from loadtest.bench.processes import BenchImpossible, database, run_to_the_end, store
 from loadtest.bench.sql import statement
 from loadtest.bench.svg import Curve, plot
 
@@ -209,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--svg", type=Path, default=Path("docs/growth.svg"), help="the plot (%(default)s)")
     options = parser.parse_args(arguments)
     try:
-        sizes = asyncio.run(_run([size for size in _SIZES if size <= options.max]))
+        sizes = run_to_the_end(_run([size for size in _SIZES if size <= options.max]))
     except BenchImpossible as error:
         print(f"bench-growth: {error}", file=sys.stderr)
         return 2

@@ -9,15 +9,17 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from grab_service import embedded
 from loadtest.bench.cpu import cpu_us_of, pin
 from loadtest.bench.load import SEPARATOR
+
+_Result = TypeVar("_Result")
 
 _STOP_S = 30.0
 _READY_S = 60.0
@@ -26,6 +28,17 @@ _LOAD_S = 120.0  # after which a load generator is given up
 
 class BenchImpossible(Exception):
     """A measurement could not be taken; the message says why."""
+
+
+def run_to_the_end(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run the whole measurement; SIGTERM ends it like Ctrl-C: everything that it started is ended first."""
+
+    async def cancelled_by_sigterm() -> _Result:
+        task = asyncio.ensure_future(work)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await task
+
+    return asyncio.run(cancelled_by_sigterm())
 
 
 @asynccontextmanager
