@@ -100,8 +100,8 @@ class Site:
             await asyncio.wait_for(self.worker, 10)
             self.worker = None
 
-    async def serve(self, **changes: Any) -> httpx.AsyncClient:
-        """Start an API process's application on a port of its own and return a client, once it is ready."""
+    async def serve(self, probe: str = "/readyz", **changes: Any) -> httpx.AsyncClient:
+        """Start an API process's application on a port of its own and return a client, once the probe says yes."""
         app = create_app(self.settings.model_copy(update=changes))
         port = free_port()
         config = uvicorn.Config(
@@ -120,7 +120,7 @@ class Site:
 
         async def is_ready() -> bool:
             try:
-                return (await client.get("/readyz")).status_code == 200
+                return (await client.get(probe)).status_code == 200
             except httpx.TransportError:
                 return False
 

@@ -75,6 +75,27 @@ async def test_without_a_vault_nobody_is_told_yes_and_afterwards_everybody_is(
         await connection.close()
 
 
+async def test_a_process_that_has_not_read_the_catalogue_does_not_deny_a_stock(
+    make_site: SiteOf, campaign_id: str, own_vault: OwnVault
+) -> None:
+    """Started while PostgreSQL is away, it answers busy, not unknown; it serves as soon as it can read."""
+    async with make_site(small_campaign(campaign_id), own_vault=own_vault) as site:
+        own_vault.stop()
+        api = await site.serve(probe="/livez")
+        answers = [
+            await claim(api, site, "a"),
+            await api.get(f"/v1/stocks/{site.stock_id}/claims/me", headers=site.bearer("a")),
+            await api.get(f"/v1/campaigns/{campaign_id}"),
+        ]
+        assert [answer.json()["code"] for answer in answers] == ["SYSTEM_BUSY"] * 3
+        await own_vault.start()
+
+        async def is_served() -> bool:
+            return bool((await claim(api, site, "a")).status_code in (200, 201))
+
+        await wait_until(is_served, "the claim is served")
+
+
 async def test_without_a_gate_everybody_is_told_busy_and_nothing_is_lost(
     make_site: SiteOf, campaign_id: str, own_gate: OwnGate
 ) -> None:

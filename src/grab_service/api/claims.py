@@ -57,7 +57,7 @@ class Claims:
             return problems.reply(Code.SIGN_ERROR, request_id, language, detail=identity.value)
         counter = self._counters.get(stock_id)
         if counter is None:
-            return problems.reply(Code.RESOURCE_NOT_EXISTS, request_id, language)
+            return problems.reply(unknown(self._counters), request_id, language)
         refusal = _not_allowed(identity, counter)
         if refusal is not None:
             return problems.reply(refusal, request_id, language)
@@ -74,7 +74,9 @@ class Claims:
                 answer = await queued
             except GateUnavailable:
                 return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate did not answer.")
-            if answer.holding is None or answer.epoch < counter.vault_epoch:
+            if answer.epoch < counter.vault_epoch:
+                return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate is being recovered.")
+            if answer.holding is None:
                 return _refusal(answer, counter, request_id, language)
             has_won = has_won or answer.letter == Letter.WON
             outcome = await self._confirmed(counter, answer)
@@ -94,6 +96,11 @@ class Claims:
         return await counter.confirmations.wait(answer.holding)
 
 
+def unknown(catalogue: Mapping[str, object]) -> Code:
+    """Return the code for an id that is not in the catalogue; a process that has not read it yet cannot say no."""
+    return Code.RESOURCE_NOT_EXISTS if catalogue else Code.SYSTEM_BUSY
+
+
 def _not_allowed(identity: Identity, counter: Counter) -> Code | None:
     if CLAIM_SCOPE not in identity.scopes:
         return Code.FORBIDDEN
@@ -103,7 +110,7 @@ def _not_allowed(identity: Identity, counter: Counter) -> Code | None:
 
 
 def _refusal(answer: Answer, counter: Counter, request_id: str, language: str) -> Reply:
-    code = _REFUSALS.get(answer.letter, Code.SYSTEM_BUSY)  # a holding of a gate that is behind the vault is no yes
+    code = _REFUSALS[answer.letter]
     if code is not Code.NOT_STARTED:
         return problems.reply(code, request_id, language)
     opens_at = counter.stock.opens_at

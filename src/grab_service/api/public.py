@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from grab_service import instants
 from grab_service.api.caller import RunningService
+from grab_service.api.claims import unknown
 from grab_service.api.documented import refusals
 from grab_service.api.models import CampaignFacts, ServerTime
 from grab_service.api.problems import Code, Problem
@@ -24,7 +25,7 @@ router = APIRouter()
     operation_id="getCampaign",
     summary="活动详情",
     response_model=CampaignFacts,
-    responses=refusals(Code.RESOURCE_NOT_EXISTS),
+    responses=refusals(Code.RESOURCE_NOT_EXISTS, Code.SYSTEM_BUSY),
 )
 async def get_campaign(campaign_id: str, service: RunningService) -> JSONResponse:
     """Return a campaign's rules, rounds and stocks.
@@ -33,7 +34,7 @@ async def get_campaign(campaign_id: str, service: RunningService) -> JSONRespons
     """
     campaign = service.campaigns.get(campaign_id)
     if campaign is None:
-        raise Problem(Code.RESOURCE_NOT_EXISTS)
+        raise Problem(unknown(service.campaigns))
     body = {
         "campaign_id": campaign_id,
         "document": campaign.document(),

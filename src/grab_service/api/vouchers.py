@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 
 from grab_service import instants
 from grab_service.api.caller import Claimant, IncomingFacts, RunningService
+from grab_service.api.claims import unknown
 from grab_service.api.counter import Counter
 from grab_service.api.documented import refusals
 from grab_service.api.incoming import refuse_content
@@ -63,7 +64,7 @@ async def get_my_claim(stock_id: str, caller: Claimant, service: RunningService)
     """
     counter = service.counters.get(stock_id)
     if counter is None:
-        raise Problem(Code.RESOURCE_NOT_EXISTS)
+        raise Problem(unknown(service.counters))
     try:
         answer = await service.gate.look(counter.stock, caller.user_ref)
     except GateUnavailable:
