@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
 import pytest
@@ -12,6 +12,7 @@ from grab_service import embedded
 from grab_service.campaign import Campaign
 from tests.support.books import Books
 from tests.support.campaigns import small_campaign
+from tests.support.till import HOTPOT, OTHER_SHOP, SHOP, Till, add_merchant, receive_fund
 
 OpenBooks = Callable[[Campaign], Awaitable[Books]]
 
@@ -35,3 +36,24 @@ def open_books(
 async def books(open_books: OpenBooks, campaign_id: str) -> Books:
     """A small campaign, open at the gate; no worker runs."""
     return await open_books(small_campaign(campaign_id))
+
+
+@pytest.fixture
+async def till(open_books: OpenBooks, campaign_id: str) -> Till:
+    """A till of a small campaign whose first three vouchers are claimed, at three approved merchants."""
+    books = await open_books(small_campaign(campaign_id))
+    await books.sell("a", "b", "c")
+    await receive_fund(books.vault, campaign_id)
+    await add_merchant(books.vault, SHOP)
+    await add_merchant(books.vault, OTHER_SHOP, accepts=["payment_code", "scan"])
+    await add_merchant(books.vault, HOTPOT, category="火锅")
+    return Till(books, books.vault)
+
+
+@pytest.fixture
+async def more_tills(till: Till) -> AsyncIterator[list[Till]]:
+    """Tills of the same campaign, each with a connection of its own."""
+    connections = [await asyncpg.connect(till.books.database_url) for _ in range(6)]
+    yield [Till(till.books, connection) for connection in connections]
+    for connection in connections:
+        await connection.close()

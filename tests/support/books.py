@@ -32,6 +32,11 @@ def user_ref(user: str) -> str:
     return _USERS.of(user)
 
 
+def code_of(stock_id: str, claim_no: int) -> str:
+    """Return the code of a voucher."""
+    return _CODES.code(stock_id, claim_no)
+
+
 @dataclass(slots=True)
 class Books:
     """A campaign with its vault and gate.

@@ -4,6 +4,7 @@
 SELECT CASE
     WHEN c.claim_no IS NOT NULL        THEN 'RECORDED'
     WHEN e.epoch <> r.epoch            THEN 'FENCED'
+    WHEN r.sealed_at IS NOT NULL       THEN 'FENCED'
     WHEN CASE WHEN r.round_limit = 0 THEN e.nth IS NULL ELSE e.nth BETWEEN 1 AND r.round_limit END THEN 'CONFLICT'
     ELSE 'FORBIDDEN'
 END AS verdict

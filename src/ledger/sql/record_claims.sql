@@ -6,7 +6,7 @@ WITH fence AS (
     -- Waits for a recovery that is raising the epoch, and makes the next one wait for this transaction.
     SELECT r.round_no, r.epoch, r.round_limit
     FROM rounds r
-    WHERE r.round_no = (SELECT round_no FROM stocks WHERE stock_no = $1)
+    WHERE r.round_no = (SELECT round_no FROM stocks WHERE stock_no = $1) AND r.sealed_at IS NULL
     FOR SHARE
 )
 INSERT INTO claims (stock_no, claim_no, round_no, limit_no, epoch, user_ref, stream_ms, stream_seq, nth_of_round)
