@@ -22,7 +22,8 @@ JOURNALS = (
 EVENT = (
     "INSERT INTO events (kind, campaign_no, stock_no, face_fen, units, amount_fen, claim_no, version, from_state,"
     " to_state, redemption_no, merchant_no)"
-    " SELECT {kind}, campaign_no, stock_no, {face}, 1, {amount}, {claim_no}, {version}, {from_state}, {to_state}, {redemption_no}, {merchant_no} FROM stocks JOIN rounds USING (round_no)"
+    " SELECT {kind}, campaign_no, stock_no, {face}, 1, {amount}, {claim_no}, {version}, {from_state},"
+    " {to_state}, {redemption_no}, {merchant_no} FROM stocks JOIN rounds USING (round_no)"
     " WHERE stock_no = (SELECT min(stock_no) FROM stocks)"
 )
 EXPIRE = {
