@@ -89,12 +89,8 @@ def append_only(case: Case) -> Iterator[str]:
     """I-15: what stood in the ledger during the run stands in it unchanged at the end; epochs only grow."""
     earlier, books = case.earlier, case.books
     now = {(claim.stock_id, claim.claim_no): claim for claim in books.claims}
-    for claim in earlier.claims:
-        found = now.get((claim.stock_id, claim.claim_no))
-        if found is None:
-            yield f"{claim} was in the ledger and is gone"
-        elif found != claim:
-            yield f"{claim} has become {found}"
+    for claim in set(earlier.claims) - set(books.claims):
+        yield f"{claim} was in the ledger, which now has {now.get((claim.stock_id, claim.claim_no), 'nothing')}"
     buried_now = {_facts(letter) for letter in books.dead_letters}
     for letter in earlier.dead_letters:
         if _facts(letter) not in buried_now:
