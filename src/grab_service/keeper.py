@@ -24,6 +24,7 @@ from ledger.recover import RecoveryFailed, RecoveryReport, recover
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.3
+_LOOK_BOUND_S = 3.0  # a look is a few reads; a connection that has died in silence is noticed by this
 _RETRY_S = (0.3, 5.0)  # pause after a failure: first, longest
 
 
@@ -65,8 +66,13 @@ async def keep_open(settings: Settings) -> None:
 
 
 async def _is_open(vault: asyncpg.Connection, client: redis.Redis, library: str) -> bool:
-    """Whether the gate has this library and is open for every stock of the vault."""
+    """Whether the gate has this library and is open for every stock of the vault.
+
+    Raises:
+        TimeoutError, StoreUnavailable: A store does not answer.
+    """
     gate = Gate(client)
-    if await gate.library() != library:
-        return False
-    return all(counts.is_open for counts in await gate.counts(await stored_stocks(vault)))
+    async with asyncio.timeout(_LOOK_BOUND_S):
+        if await gate.library() != library:
+            return False
+        return all(counts.is_open for counts in await gate.counts(await stored_stocks(vault)))
