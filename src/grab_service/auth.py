@@ -25,6 +25,8 @@ _HEADER_FIELDS = frozenset({"alg", "kid", "typ"})
 _ALGORITHM_OF_CURVE = {"Ed25519": "EdDSA", "P-256": "ES256"}
 _SUB = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _REGION = re.compile(r"[0-9]{6}", re.ASCII)
+_MERCHANTS_MAX = 100
+_MERCHANT = re.compile(r"[0-9]{15}|\*", re.ASCII)
 _SCOPE = re.compile(r"[a-z:_-]{1,32}( [a-z:_-]{1,32}){0,15}", re.ASCII)
 
 
@@ -117,6 +119,7 @@ class Authenticator:
 
     def _identity_of(self, claims: Mapping[str, Any]) -> Identity | Distrust:
         sub, region, scope = claims["sub"], claims.get("region", ""), claims.get("scope", "")
+        merchants = claims.get("merchants", [])
         if not (
             isinstance(sub, str)
             and isinstance(region, str)
@@ -124,9 +127,20 @@ class Authenticator:
             and _SUB.fullmatch(sub)
             and (region == "" or _REGION.fullmatch(region))
             and (scope == "" or _SCOPE.fullmatch(scope))
+            and _are_merchants(merchants)
         ):
             return Distrust.CLAIMS
-        return Identity(self._user_refs.of(sub), region, frozenset(scope.split()), float(claims["exp"]))
+        return Identity(
+            self._user_refs.of(sub), region, frozenset(scope.split()), float(claims["exp"]), frozenset(merchants)
+        )
+
+
+def _are_merchants(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= _MERCHANTS_MAX
+        and all(isinstance(each, str) and _MERCHANT.fullmatch(each) for each in value)
+    )
 
 
 def _bearer_token(value: bytes) -> str | None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+MERCHANT_SCOPE = "merchant:redeem"
+EVERY_MERCHANT = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -15,12 +18,18 @@ class Identity:
         region: Six-digit division code of the user, ``500110``.
         scopes: What the token allows.
         expires_at_s: Unix seconds after which the token is worth nothing.
+        merchants: UnionPay numbers of the merchants that the caller acts for; ``*`` among them is all.
     """
 
     user_ref: str
     region: str
     scopes: frozenset[str]
     expires_at_s: float
+    merchants: frozenset[str] = frozenset()
+
+    def acts_for(self, merchant_no: str) -> bool:
+        """Whether the caller may use and return vouchers at this merchant."""
+        return merchant_no in self.merchants or EVERY_MERCHANT in self.merchants
 
 
 class Distrust(Enum):
@@ -35,4 +44,4 @@ class Distrust(Enum):
     EXPIRED = "The token has expired."
     NOT_YET_VALID = "The token is not valid yet; check the issuer's clock."
     AUDIENCE = "The token was issued by or for somebody else (iss, aud)."
-    CLAIMS = "A claim of the token is missing or malformed: exp, sub, scope or region."
+    CLAIMS = "A claim of the token is missing or malformed: exp, sub, scope, region or merchants."

@@ -19,6 +19,8 @@ _CROCKFORD = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _FROM_RFC4648 = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _CROCKFORD)
 _DIGIT_OF = {chr(letter): digit for digit, letter in enumerate(_CROCKFORD)}
 _CODE_BYTES = 10  # 80 bits, sixteen letters
+_CODE_LETTERS = 17  # and the check letter
+_AS_MEANT = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,17 @@ class VoucherCodes:
     def code_hash(self, stock_id: str, claim_no: int) -> bytes:
         """Return the SHA-256 of the code, which is all that the ledger keeps of it."""
         return hashlib.sha256(self.code(stock_id, claim_no).encode()).digest()
+
+
+def hash_of_code(written: str) -> bytes | None:
+    """Return the SHA-256 of a voucher code as somebody wrote it, None if it can be no code.
+
+    Small letters, hyphens and blanks do no harm, nor does an O for a zero or an I or L for a one.
+    """
+    code = written.upper().translate(_AS_MEANT)
+    if len(code) != _CODE_LETTERS or not _DIGIT_OF.keys() >= set(code) or check_letter(code[:-1]) != code[-1]:
+        return None
+    return hashlib.sha256(code.encode()).digest()
 
 
 def check_letter(letters: str) -> str:

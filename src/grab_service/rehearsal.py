@@ -17,6 +17,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from grab_service.identity import EVERY_MERCHANT, MERCHANT_SCOPE
 from grab_service.keyring import KeyringInvalid, read_secret
 from grab_service.references import UserRefs
 from grab_service.tickets import Tickets
@@ -75,8 +76,12 @@ class RehearsalKeys:
             raise KeyringInvalid(f"{self.jwt_key_file} holds no Ed25519 key")
         return key
 
-    def signer(self, *, issuer: str, audience: str, now_s: int) -> Callable[[str, str, str], str]:
+    def signer(
+        self, *, issuer: str, audience: str, now_s: int, merchants: object = (EVERY_MERCHANT,)
+    ) -> Callable[[str, str, str], str]:
         """Return a function that signs a JWT for a user id, a region and a scope.
+
+        A till's token names the ``merchants`` that it acts for; one till stands for all of a rehearsal's.
 
         Raises:
             KeyringInvalid: The directory has no key.
@@ -86,7 +91,10 @@ class RehearsalKeys:
         headers = {"kid": _KEY_ID, "typ": "JWT"}
 
         def sign(sub: str, region: str, scope: str) -> str:
-            return jwt.encode({**common, "sub": sub, "region": region, "scope": scope}, key, "EdDSA", headers)
+            claims: dict[str, object] = {**common, "sub": sub, "region": region, "scope": scope}
+            if MERCHANT_SCOPE in scope.split():
+                claims["merchants"] = merchants
+            return jwt.encode(claims, key, "EdDSA", headers)
 
         return sign
 

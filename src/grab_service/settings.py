@@ -72,6 +72,12 @@ class Settings(BaseModel):
         int, Unit("bytes"), Field(ge=256, le=1_048_576, description="The longest body of a request.")
     ] = 4096
 
+    reversal_window_s: Annotated[
+        int,
+        Unit("s"),
+        Field(ge=60, le=604_800, description="How long after its redemption a payment can be reversed (冲正)."),
+    ] = 86_400
+
     photo_bytes_max: Annotated[
         int, Unit("bytes"), Field(ge=1024, le=67_108_864, description="The largest photo of a merchant's shop front.")
     ] = 5_242_880

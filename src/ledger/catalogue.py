@@ -110,7 +110,7 @@ class StockRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRow:
-    """A recorded claim."""
+    """A recorded claim; its voucher's ``state`` is ISSUED, USED or EXPIRED."""
 
     stock_id: str
     claim_no: int
@@ -118,6 +118,7 @@ class ClaimRow:
     stream_id: str
     user_ref: str
     claimed_at: datetime
+    state: str
 
 
 async def load_campaign(connection: asyncpg.Connection, campaign: NewCampaign) -> bool:

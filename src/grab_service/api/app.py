@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from grab_service import keyring, settings
-from grab_service.api import health, merchants, problems, public, vouchers
+from grab_service.api import health, merchants, problems, public, redemptions, vouchers
 from grab_service.api.caller import incoming_of
 from grab_service.api.docs import hot_routes
 from grab_service.api.docs import router as docs_router
@@ -54,6 +54,7 @@ def create_app(chosen: Settings) -> ASGIApp:
             {"name": "claims", "description": "抢券 · claim a voucher"},
             {"name": "vouchers", "description": "我的票券 · the caller's vouchers and tickets"},
             {"name": "merchants", "description": "商户 · submit and find merchants"},
+            {"name": "redemptions", "description": "核销 · use vouchers, reverse payments, return goods"},
             {"name": "public", "description": "公开查询 · campaigns, stock, time"},
             {"name": "health", "description": "运行状态 · probes"},
         ],
@@ -63,6 +64,7 @@ def create_app(chosen: Settings) -> ASGIApp:
     app.include_router(hot_routes)
     app.include_router(vouchers.router)
     app.include_router(merchants.router)
+    app.include_router(redemptions.router)
     app.include_router(public.router)
     app.include_router(health.router)
     app.include_router(docs_router)

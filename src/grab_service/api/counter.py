@@ -40,13 +40,13 @@ class Counter:
         """Work out what every voucher of the stock shares."""
         self._available_until_ms = instants.to_ms(self.stock.available_until)
 
-    def voucher(self, claim_no: int, claimed_ms: int, *, replayed: bool) -> dict[str, Any]:
-        """Return the voucher as the contract shows it to its owner."""
+    def voucher(self, claim_no: int, claimed_ms: int, *, replayed: bool, state: str = "ISSUED") -> dict[str, Any]:
+        """Return the voucher as the contract shows it to its owner; an issued one lapses by itself."""
         stock = self.stock
-        is_lapsed = time.time() * 1000 >= self._available_until_ms
+        is_lapsed = state == "ISSUED" and time.time() * 1000 >= self._available_until_ms
         return {
             "voucher_code": self.codes.code(stock.stock_id, claim_no),
-            **self._facts(claim_no, "EXPIRED" if is_lapsed else "ISSUED", claimed_ms),
+            **self._facts(claim_no, "EXPIRED" if is_lapsed else state, claimed_ms),
             "replayed": replayed,
         }
 

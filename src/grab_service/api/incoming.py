@@ -73,14 +73,10 @@ class Reception:
         return incoming
 
 
-async def refuse_content(incoming: Incoming, receive: Receive, body_bytes_max: int) -> tuple[Code, str] | None:
-    """Read a body that should be absent or an empty JSON object; return what is wrong with it, if anything.
-
-    Who claims is in the token and what is claimed is in the path; a body that says more is refused
-    before anybody relies on it.
-    """
+async def read_body(incoming: Incoming, receive: Receive, body_bytes_max: int) -> bytes | tuple[Code, str]:
+    """Read a body of JSON, empty if there is none, or return what is wrong with it."""
     if not incoming.has_body:
-        return None
+        return b""
     too_large = (Code.TOO_LARGE, f"The body must not exceed {body_bytes_max} bytes.")
     if incoming.body_length is not None and incoming.body_length > body_bytes_max:
         return too_large
@@ -94,10 +90,22 @@ async def refuse_content(incoming: Incoming, receive: Receive, body_bytes_max: i
         if len(body) > body_bytes_max:
             return too_large
         more = message.get("more_body", False)
-    if not body.strip():
-        return None
-    if not incoming.content_type.lower().startswith(b"application/json"):
+    if body.strip() and not incoming.content_type.lower().startswith(b"application/json"):
         return (Code.PARAM_ERROR, "A body must be sent as application/json.")
+    return body.strip()
+
+
+async def refuse_content(incoming: Incoming, receive: Receive, body_bytes_max: int) -> tuple[Code, str] | None:
+    """Read a body that should be absent or an empty JSON object; return what is wrong with it, if anything.
+
+    Who claims is in the token and what is claimed is in the path; a body that says more is refused
+    before anybody relies on it.
+    """
+    body = await read_body(incoming, receive, body_bytes_max)
+    if not body:
+        return None
+    if isinstance(body, tuple):
+        return body
     try:
         content = json.loads(body.decode("utf-8"))
     except (ValueError, RecursionError):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Instant = Annotated[str, Field(description="RFC 3339 with offset +08:00", examples=["2023-12-03T10:00:00.000+08:00"])]
 Fen = Annotated[int, Field(ge=0, description="money in fen, a hundredth of a yuan")]
@@ -14,6 +14,9 @@ class Shape(BaseModel):
     """Base of every shape: what is not declared is refused."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+ShapeT = TypeVar("ShapeT", bound=Shape)
 
 
 class Voucher(Shape):
@@ -149,6 +152,124 @@ class Health(Shape):
 
     status: Literal["pass", "warn", "fail"]
     checks: dict[str, dict[str, Any]]
+
+
+RequestNo = Annotated[
+    str,
+    Field(pattern=r"^[0-9A-Za-z_-]{1,64}$", description="the caller's number of this request, never used for another"),
+]
+OrderFen = Annotated[int, Field(strict=True, gt=0, le=10**12, description="money in fen, a hundredth of a yuan")]
+
+
+class NewRedemption(Shape):
+    """A payment that a voucher is to be used for."""
+
+    out_request_no: RequestNo
+    voucher_code: Annotated[str, Field(min_length=1, max_length=64, description="as the user shows it")]
+    merchant_no: Annotated[str, Field(pattern=r"^[0-9]{15}$", description="UnionPay number")]
+    order_no: Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,64}$", description="one voucher an order")]
+    order_amount_fen: OrderFen
+    channel: Annotated[str, Field(pattern=r"^[a-z_]{1,32}$", examples=["payment_code"])]
+
+
+class Redemption(Shape):
+    """A voucher that was used."""
+
+    redemption_id: str
+    state: Literal["USED", "REVERSED"]
+    campaign_id: str
+    stock_id: str
+    merchant_no: str
+    order_no: str
+    channel: str
+    order_amount_fen: Fen
+    discount_fen: Fen
+    payable_fen: Annotated[Fen, Field(description="what the consumer pays")]
+    redeemed_at: Instant
+    replayed: bool
+
+
+class RedemptionFacts(Shape):
+    """A voucher that was used, and what became of it."""
+
+    redemption_id: str
+    state: Literal["USED", "REVERSED"]
+    campaign_id: str
+    stock_id: str
+    merchant_no: str
+    order_no: str
+    channel: str
+    order_amount_fen: Fen
+    discount_fen: Fen
+    payable_fen: Fen
+    redeemed_at: Instant
+    reversed_at: Instant | None
+    refunded_fen: Fen
+    discount_returned_fen: Fen
+
+
+class NewReversal(Shape):
+    """A payment that never completed; without a number of his own, the caller's request is known by the redemption."""
+
+    out_request_no: RequestNo | None = None
+
+
+class Reversal(Shape):
+    """A redemption that was undone."""
+
+    redemption_id: str
+    state: Literal["REVERSED"]
+    voucher_state: Literal["ISSUED", "EXPIRED"]
+    discount_fen: Fen
+    reversed_at: Instant
+    replayed: bool
+
+
+class NewRefund(Shape):
+    """Goods that come back, at their price before the discount."""
+
+    out_request_no: RequestNo
+    redemption_id: Annotated[str, Field(pattern=r"^[0-9A-Za-z]{1,64}$")]
+    refund_amount_fen: OrderFen
+
+
+class Refund(Shape):
+    """What a refund gave back to the fund."""
+
+    refund_id: str
+    redemption_id: str
+    refund_amount_fen: Fen
+    discount_returned_fen: Annotated[Fen, Field(description="the discount's share of these goods")]
+    refunded_total_fen: Fen
+    discount_returned_total_fen: Fen
+    voucher_state: Literal["USED"]
+    refunded_at: Instant
+    replayed: bool
+
+
+class BodyInvalid(Exception):
+    """A body is not of its shape.
+
+    Attributes:
+        errors: What is wrong with which member.
+    """
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__("the body is not of its shape")
+        self.errors = errors
+
+
+def read_shape(shape: type[ShapeT], body: bytes) -> ShapeT:
+    """Read a body of JSON.
+
+    Raises:
+        BodyInvalid: It is not of this shape.
+    """
+    try:
+        return shape.model_validate_json(body or b"{}")
+    except ValidationError as error:
+        found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False)]
+        raise BodyInvalid([{"field": field, "reason": reason} for field, reason in found]) from None
 
 
 class ProblemDocument(BaseModel):

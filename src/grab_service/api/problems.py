@@ -40,6 +40,36 @@ class Code(Enum):
     ENDED = (409, "Ended", "活动已结束", "The round has ended.")
     LIMIT_REACHED = (409, "Limit reached", "您已达到领取上限", "You have as many vouchers as one user may have.")
     MERCHANT_EXISTS = (409, "Merchant exists", "该商户编号已登记", "A merchant of this number is registered already.")
+    VOUCHER_NOT_ISSUED = (409, "Not issued", "该券尚未被领取", "Nobody has claimed this voucher.")
+    VOUCHER_USED = (409, "Already used", "该券已被使用", "This voucher has been used.")
+    VOUCHER_EXPIRED = (409, "Expired", "该券已过有效期", "This voucher has expired.")
+    BELOW_THRESHOLD = (409, "Below the threshold", "订单金额未达到用券门槛", "The order does not reach the threshold.")
+    CATEGORY_NOT_ACCEPTED = (
+        409,
+        "Wrong category",
+        "该商户类别不可使用此券",
+        "This voucher is not for merchants of this category.",
+    )
+    CHANNEL_NOT_ACCEPTED = (
+        409,
+        "Wrong channel",
+        "不支持该付款方式用券",
+        "Vouchers cannot be used with this way to pay.",
+    )
+    ORDER_HAS_VOUCHER = (409, "One voucher an order", "单笔订单只可使用1张消费券", "This order has a voucher already.")
+    MERCHANT_NOT_APPROVED = (403, "Merchant not approved", "该商户未通过审核或已停用", "This merchant is not approved.")
+    FUND_NOT_RECEIVED = (409, "Fund not received", "活动资金尚未到账", "The money for this voucher has not come yet.")
+    REVERSAL_TOO_LATE = (409, "Too late to reverse", "已超过冲正时限", "The time for a reversal is over.")
+    ALREADY_REVERSED = (409, "Already reversed", "该笔核销已冲正", "This redemption has been reversed.")
+    ALREADY_REFUNDED = (409, "Already refunded", "该笔核销已有退款，不可冲正", "Goods of this order have come back.")
+    ALREADY_SETTLED = (409, "Already settled", "该笔核销已结算，不可冲正", "This redemption has been settled.")
+    REFUND_EXCEEDS_ORDER = (409, "Above the order", "退款累计金额超过订单金额", "The refunds would exceed the order.")
+    REQUEST_NO_REUSED = (
+        422,
+        "Request number reused",
+        "请求单号已用于不同内容",
+        "This request number was used for something else.",
+    )
     FREQUENCY_LIMIT_EXCEED = (429, "Too many requests", "操作太频繁，请稍后再试", "Too many requests; try again later.")
     SYSTEM_BUSY = (503, "Busy", "系统繁忙，请稍后再试", "The service is busy; please try again.")
     SYSTEM_ERROR = (500, "Internal error", "系统异常，请稍后再试", "Something went wrong; please try again.")

@@ -1,4 +1,4 @@
-"""The API's reads of the ledger, all of them off the claim path and bounded in time."""
+"""The API's way to the ledger, off the claim path and bounded in time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ledger import catalogue, merchants
 from ledger.catalogue import ClaimRow, StockRow
 from ledger.merchants import Page, Search
 
-_ANSWER_S = 2.0  # a read that takes longer is given up
-_CONNECTIONS_MAX = 4
+_ANSWER_S = 2.0  # a statement that takes longer is given up
+_CONNECTIONS_MAX = 8
 _SEARCHES_MAX = 2  # at once, so that a rush on the list of merchants leaves connections to the rest
 _TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
@@ -26,7 +26,7 @@ class VaultUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Vault:
-    """A bounded pool of connections for reading the ledger."""
+    """A bounded pool of connections to the ledger."""
 
     pool: asyncpg.Pool
     _searches: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_SEARCHES_MAX))

@@ -128,7 +128,7 @@ def _is_confirmed(service: Service, counter: Counter, answer: Answer) -> bool:
 
 
 def _recorded(counter: Counter, row: ClaimRow) -> dict[str, Any]:
-    return counter.voucher(row.claim_no, instants.to_ms(row.claimed_at), replayed=True)
+    return counter.voucher(row.claim_no, instants.to_ms(row.claimed_at), replayed=True, state=row.state)
 
 
 async def _ledger_claim(service: Service, stock_id: str, user_ref: str) -> ClaimRow | None:
