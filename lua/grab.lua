@@ -256,6 +256,20 @@ local function progress(keys)
     return progress_line(redis.call('HMGET', keys[1], 'epoch', 'committed', 'booked'), redis.call('HKEYS', keys[2]))
 end
 
+-- The id up to which every entry was delivered and acknowledged, by whomever and in whatever order.
+local function reached_by_ledger(claims)
+    local pending = redis.call('XPENDING', claims, GROUP)
+    if pending[1] > 0 then
+        local below = redis.call('XREVRANGE', claims, '(' .. pending[2], '-', 'COUNT', 1)
+        return below[1] and below[1][1] or '0-0'
+    end
+    for _, group in ipairs(redis.call('XINFO', 'GROUPS', claims)) do
+        local facts = {}
+        for i = 1, #group, 2 do facts[group[i]] = group[i + 1] end
+        if facts['name'] == GROUP then return facts['last-delivered-id'] end
+    end
+end
+
 --[[
 grab_commit: acknowledge entries that the ledger has committed and move the watermark.
 
@@ -276,7 +290,8 @@ EMITS    on the channel named like the progress key: the line of grab_progress
 COST     O(n)
 WHY      Watermark and acknowledgement move in one step, after the commit.  The watermark stops
          below the oldest delivered entry that is not acknowledged, whoever read it: two workers
-         that overlap for a moment can never confirm each other's uncommitted entries.
+         that overlap for a moment can never confirm each other's uncommitted entries.  When that
+         entry is acknowledged at last, the watermark passes all that was waiting above it.
 ]]
 local function commit(keys, args)
     local claims, progress_key, refused = keys[1], keys[2], keys[3]
@@ -292,14 +307,8 @@ local function commit(keys, args)
         refused_ids[#refused_ids + 1] = args[i]
     end
 
-    local pending = redis.call('XPENDING', claims, GROUP)
-    local committed = before[2]
-    for i = 3 + n, 4, -1 do
-        if pending[1] == 0 or compare_ids(args[i], pending[2]) < 0 then
-            if compare_ids(args[i], committed) > 0 then committed = args[i] end
-            break
-        end
-    end
+    local committed, reached = before[2], reached_by_ledger(claims)
+    if compare_ids(reached, committed) > 0 then committed = reached end
     booked = integer(math.max(booked, tonumber(before[3])))
     redis.call('HSET', progress_key, 'committed', committed, 'booked', booked)
     redis.call('PUBLISH', progress_key, progress_line({ epoch, committed, booked }, refused_ids))

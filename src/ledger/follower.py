@@ -27,6 +27,8 @@ from ledger.trouble import TROUBLE, Condition, pause
 
 _log = logging.getLogger(__name__)
 
+_LOOK_BACK_BATCHES = 20  # in a rush that never pauses: how soon entries given to a worker that is gone are taken up
+
 _TRY_LOCK = statement("try_lock")
 _COUNT_CLAIMS = statement("count_claims")
 
@@ -102,17 +104,23 @@ class Follower:
     async def _follow(self, vault: asyncpg.Connection, stream: ClaimsStream, stock: StockRow) -> StockRow:
         """Record what comes until stopped or the epoch changes; return the stock as it is then."""
         booked = await self._refill(vault, stream, stock)
-        which = UNACKNOWLEDGED
+        which, batches = UNACKNOWLEDGED, 0
         while not self.stop.is_set():
             entries = await stream.read(which)
             if entries:
                 booked = await self._record(vault, stream, stock, entries, booked)
+                batches += 1
+                if batches % _LOOK_BACK_BATCHES == 0:
+                    which = UNACKNOWLEDGED
             elif which == UNACKNOWLEDGED:
                 which = UNREAD
             else:
                 now = await self._stock(vault)
                 if now.epoch != stock.epoch:
                     return now
+                # A worker that has lost the stock may have been given entries since we looked: its last read was
+                # still waiting at the gate.  Nobody else acknowledges them, and the watermark stops below them.
+                which = UNACKNOWLEDGED
             self._condition.well()
         return stock
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+import redis.asyncio as redis
+
 from grab_service.gate import Progress, StreamId
 from grab_service.stock import Stock
 from tests.lua.conftest import Shelf
@@ -54,6 +57,28 @@ async def test_the_watermark_waits_for_entries_that_another_reader_holds(shelf: 
     assert await _committed(shelf, stock) == StreamId.parse(ids[3])
 
 
+async def test_the_watermark_passes_what_was_acknowledged_out_of_order(shelf: Shelf, stock_of: StockOf) -> None:
+    """When the entry that held it up is acknowledged, those behind it need no second acknowledgement."""
+    stock = await shelf.stand(stock_of())
+    ids = await _win(shelf, stock, "a", "b", "c")
+    await _read(shelf, stock, 3)
+    await _commit(shelf, stock, ids[1:], booked=2)
+    await _commit(shelf, stock, ids[:1], booked=3)
+    assert await _committed(shelf, stock) == StreamId.parse(ids[2])
+
+
+async def test_a_new_group_confirms_nothing_that_it_has_not_read(shelf: Shelf, stock_of: StockOf) -> None:
+    """When the group was lost, nothing is pending: that says nothing about the entries before a late commit."""
+    stock = await shelf.stand(stock_of())
+    ids = await _win(shelf, stock, "a", "b")
+    await _read(shelf, stock, 2)
+    before = await _committed(shelf, stock)
+    await shelf.client.xgroup_destroy(stock.keys.claims, "ledger")
+    await shelf.client.xgroup_create(stock.keys.claims, "ledger", "0")
+    assert await _commit(shelf, stock, ids[1:], booked=1) == 1
+    assert await _committed(shelf, stock) == before
+
+
 async def test_a_late_commit_of_old_entries_does_not_move_the_watermark_back(shelf: Shelf, stock_of: StockOf) -> None:
     """A repeat of an older batch leaves watermark and booked where they are."""
     stock = await shelf.stand(stock_of())
@@ -89,3 +114,13 @@ async def test_a_commit_is_announced_with_what_was_refused(shelf: Shelf, stock_o
     assert message is not None
     assert Progress.parse(message["data"]) == await shelf.gate.progress(stock)
     assert (await shelf.gate.progress(stock)).refused == {StreamId.parse(ids[0])}
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+async def test_the_size_of_a_commit_is_bounded(shelf: Shelf, stock_of: StockOf, count: int) -> None:
+    """No id, or more than a call may carry, is refused and changes nothing."""
+    stock = await shelf.stand(stock_of())
+    before = await shelf.gate.progress(stock)
+    with pytest.raises(redis.ResponseError, match="1 to 1000 ids"):
+        await _commit(shelf, stock, [f"1-{number}" for number in range(count)], booked=5)
+    assert await shelf.gate.progress(stock) == before
