@@ -33,7 +33,6 @@ from loadtest.bench.processes import BenchImpossible, Load, measure, run_to_the_
 _OUTPUT = Path("artefacts/bench.json")
 _PER_S_MAX = 60_000  # more than any server here answers: how many requests must stand ready
 _EXPECTED = {SOLD_OUT: "409", WON: "201"}
-_POLL_S = 4.0
 _TROUBLE = (BenchImpossible, EmbeddedServerError, OSError, redis.RedisError, asyncpg.PostgresError)
 
 # The columns of the table, medians all; the first with its spread.
@@ -100,8 +99,7 @@ class Bench:
             common = {"connections": options.connections, "warm_up": options.warm_up}
             count = int(_PER_S_MAX * options.seconds) + options.warm_up
             found[SOLD_OUT] = await service.claims(ours.SOLD_OUT, count=count, seconds=options.seconds, **common)
-            found[POLL] = await service.polls(_POLL_S)
-            found[POLL]["core_percent"] = found[POLL]["cpu_share"] * 100
+            found[POLL] = await service.polls(seconds=options.seconds, **common)
             found[WON] = await service.claims(ours.OPEN, count=options.won, seconds=60.0, **common)
             found[ROUND] = await service.whole_round()
             verdict = await service.audit()
@@ -163,6 +161,8 @@ class Bench:
             found.append(
                 f"{ours.NAME}, a claim won: {part} {spread.text(1) if spread else '–'} µs beside server and store"
             )
+        spread = self._spread(lambda turn: turn[ours.NAME][POLL]["at_rest"]["core_percent"])
+        found.append(f"GET /v1/stock, 1,000 a second and nothing else: {spread.text(1) if spread else '–'} % of a core")
         for name in ("worker", "copy_with_keys", "copy_without_keys"):
             spread = self._spread(lambda turn, name=name: turn[ours.NAME][LEDGER][f"{name}_per_s"])
             found.append(f"ledger, {name}: {spread.text(0) if spread else '–'} rows a second")

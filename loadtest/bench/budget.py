@@ -26,8 +26,7 @@ _RATIOS = (
 _OWN = (
     ("12,700 vouchers sold and committed, s", ROUND, "committed_s", 2.0, 1.0, False),
     ("last 201 to nothing left in the streams, ms", ROUND, "left_ms", 250.0, 0.0, False),
-    ("GET /v1/stock, 1,000 a second, % of a core", POLL, "core_percent", 3.0, 3.0, False),
-    ("store calls a poll", POLL, "store_calls_per_poll", 0.01, 0.01, False),
+    ("GET /v1/stock, 1,000 a second on a busy loop, % of a core", POLL, "core_percent", 3.0, 3.0, False),
     ("ledger worker against COPY with the same keys", LEDGER, "ratio", 0.5, 0.8, True),
 )
 
@@ -56,6 +55,10 @@ def verdicts(turns: Sequence[Turn], absent: Mapping[str, str]) -> list[Verdict]:
         yes = " (confirmed)" if measure == WON else ""
         line = Line(f"{NAMES[measure]}{yes}, CPU of server + store against {peer}", must, aim, digits=3)
         found.append(Verdict(line, Spread.of(ratios(mine, theirs)), absent.get(peer, "not run")))
+    calls = column(turns, lambda turn: turn[ours.NAME][POLL]["at_rest"]["store_calls_per_poll"])
+    found.append(
+        Verdict(Line("store calls a poll", 0.01, 0.01), Spread.of([abs(call) for call in known(calls)]), "not run")
+    )
     for what, measure, figure, must, aim, at_least in _OWN:
         values = column(turns, lambda turn, measure=measure, figure=figure: turn[ours.NAME][measure][figure])  # type: ignore[misc]  # as above
         line = Line(what, must, aim, at_least=at_least)

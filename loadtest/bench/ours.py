@@ -46,7 +46,9 @@ _CATCH_UP_S = 30.0
 _LOOK_S = 0.01
 _OPENING_S = 1.0
 _REST_S = 3.0  # how long the service is watched at rest
+_POLL_S = 4.0  # how long it is polled
 _POLLS_PER_S = 1_000
+_BUSY_PER_S_MAX = 80_000  # more than one core answers
 _ROUND_CONNECTIONS = 512
 
 _STOCK_REQUEST = b"GET /v1/stock HTTP/1.1\r\nHost: bench\r\n\r\n"
@@ -108,23 +110,34 @@ class Ours:
         load = Load(requests, connections, warm_up, seconds)
         return await measure(load, self.port, {self.cores.rest}, self.parts())
 
-    async def polls(self, seconds: float) -> dict[str, Any]:
-        """Measure the polled picture: what it costs above the service at rest, and what it asks of the store."""
-        parts = self.parts()
-        calls, cpu_us = await self._calls(), cpu_us_of(parts["server"])
-        await asyncio.sleep(_REST_S)
-        calls_at_rest = (await self._calls() - calls) / _REST_S
-        share_at_rest = (cpu_us_of(parts["server"]) - cpu_us) / 1e6 / _REST_S
-        load = Load([_STOCK_REQUEST] * int(seconds * _POLLS_PER_S + 500), 64, 500, seconds, _POLLS_PER_S)
+    async def polls(self, *, connections: int, warm_up: int, seconds: float) -> dict[str, Any]:
+        """Measure the polled picture: on a busy loop, as in a round, and at rest; and what it asks of the store.
+
+        At rest each poll wakes the process up for itself and so costs a few times as much.
+        """
+        requests = [_STOCK_REQUEST] * int(_BUSY_PER_S_MAX * seconds + warm_up)
+        busy = await measure(Load(requests, connections, warm_up, seconds), self.port, {self.cores.rest}, self.parts())
+        return busy | {
+            "core_percent": busy["cpu_us"]["server"] * _POLLS_PER_S / 1e6 * 100,
+            "at_rest": await self._polls_added(),
+        }
+
+    async def _polls_added(self) -> dict[str, Any]:
+        """Return what polls add to the use of CPU and store, against the same service just before."""
+        server = self.parts()["server"]
+        load = Load([_STOCK_REQUEST] * int(_POLL_S * _POLLS_PER_S + 500), 64, 500, _POLL_S, _POLLS_PER_S)
         async with warm_load(load, self.port, {self.cores.rest}) as process:
-            calls, cpu_us, began_s = await self._calls(), cpu_us_of(parts["server"]), time.monotonic()
+            calls, cpu_us, began_s = await self._calls(), cpu_us_of(server), time.monotonic()
+            await asyncio.sleep(_REST_S)
+            lasted_s = time.monotonic() - began_s
+            calls_per_s, share = (await self._calls() - calls) / lasted_s, (cpu_us_of(server) - cpu_us) / 1e6 / lasted_s
+            calls, cpu_us, began_s = await self._calls(), cpu_us_of(server), time.monotonic()
             figures = await go(process)
-            more_calls, lasted_s = await self._calls() - calls, time.monotonic() - began_s
-            share = (cpu_us_of(parts["server"]) - cpu_us) / 1e6 / lasted_s
+            lasted_s = time.monotonic() - began_s
+            more_calls, more_share = await self._calls() - calls, (cpu_us_of(server) - cpu_us) / 1e6 / lasted_s
         return figures | {
-            "cpu_share": share - share_at_rest,
-            "cpu_share_at_rest": share_at_rest,
-            "store_calls_per_poll": (more_calls - calls_at_rest * lasted_s) / max(1, figures["answers"]),
+            "core_percent": (more_share - share) * 100 * lasted_s / figures["seconds"],
+            "store_calls_per_poll": (more_calls - calls_per_s * lasted_s) / max(1, figures["answers"]),
         }
 
     async def _calls(self) -> int:
