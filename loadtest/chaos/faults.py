@@ -1,0 +1,336 @@
+"""What is done to the service: each fault injects, holds for a while, and heals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import random
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import redis.asyncio as redis
+
+from loadtest.chaos.interposer import Spoil, interposed
+from loadtest.chaos.site import PARTS, Site
+
+
+@dataclass(slots=True)
+class Scene:
+    """What a fault may touch.
+
+    Attributes:
+        site: The service.
+        dice: Decides the details; seeded.
+        stock_ids: Of the round that is being sold.
+        fsync: Controls the spoilt disk; None where there is no compiler.
+        kills: How many processes were killed, by part.
+        planted: Stock and stream id of each entry that was written by hand.
+        two_gates: From when to when, in Unix milliseconds, two gates could be reached.
+    """
+
+    site: Site
+    dice: random.Random
+    stock_ids: Sequence[str]
+    fsync: Path | None
+    kills: dict[str, int] = field(default_factory=dict)
+    planted: set[tuple[str, str]] = field(default_factory=set)
+    two_gates: list[tuple[float, float]] = field(default_factory=list)
+
+    def killed(self, part: str) -> None:
+        """Count a kill."""
+        self.kills[part] = self.kills.get(part, 0) + 1
+
+
+Fault = Callable[[Scene], Awaitable[None]]
+
+
+def kill(part: str) -> Fault:
+    """Kill a part."""
+
+    async def inject(scene: Scene) -> None:
+        await scene.site.kill(part)
+        scene.killed(part)
+
+    return inject
+
+
+async def kill_supervisor(scene: Scene) -> None:
+    """Kill the supervisor and start another, which ends what the first one left."""
+    await scene.site.kill_all_at_the_top()
+    for part in ("supervisor", *PARTS):
+        scene.killed(part)
+
+
+def freeze(part: str, longest_s: float) -> Fault:
+    """Let a part hang for a while."""
+
+    async def inject(scene: Scene) -> None:
+        scene.site.signal(part, signal.SIGSTOP)
+        await asyncio.sleep(scene.dice.uniform(0.3, longest_s))
+        scene.site.signal(part, signal.SIGCONT)
+
+    return inject
+
+
+def harm_file(how: str) -> Fault:
+    """Kill the gate, and harm its append-only file before it is started again."""
+
+    async def inject(scene: Scene) -> None:
+        directory = scene.site.directory / "valkey"
+        async with scene.site.unattended("valkey"):
+            scene.killed("valkey")
+            files = list(directory.glob("appendonlydir/*.incr.aof"))
+            if how == "wipe":
+                shutil.rmtree(directory / "appendonlydir", ignore_errors=True)
+            for file in files if how != "wipe" else []:
+                content = bytearray(file.read_bytes())
+                if how == "cut":
+                    del content[-scene.dice.randint(1, 2000) :]
+                elif how == "halve":
+                    del content[len(content) // 2 :]
+                else:
+                    at = scene.dice.randrange(max(1, len(content)))
+                    content[at : at + 3] = b"\xff\r\n"
+                file.write_bytes(content)
+
+    return inject
+
+
+def on_gate(work: Callable[[redis.Redis, Scene], Awaitable[object]], hold_s: float = 0.0) -> Fault:
+    """Do something to the gate by a client; trouble with the gate itself ends it."""
+
+    async def inject(scene: Scene) -> None:
+        with contextlib.suppress(redis.RedisError, OSError):
+            async with scene.site.gate() as gate:
+                await work(gate, scene)
+        await asyncio.sleep(hold_s)
+
+    return inject
+
+
+def setting(name: str, wrong: str, right: str, hold_s: float) -> Fault:
+    """Change a setting of the gate for a while."""
+
+    async def inject(scene: Scene) -> None:
+        await on_gate(lambda gate, _: gate.config_set(name, wrong), hold_s)(scene)
+        await on_gate(lambda gate, _: gate.config_set(name, right))(scene)
+
+    return inject
+
+
+async def flush(gate: redis.Redis, scene: Scene) -> None:
+    """Delete data or functions by mistake."""
+    what = scene.dice.choice(["all", "functions", "both"])
+    if what != "all":
+        await gate.function_delete("grab")
+    if what != "functions":
+        await gate.flushall()
+
+
+async def tamper(gate: redis.Redis, scene: Scene) -> None:
+    """Change one key by hand."""
+    stock = f"grab:{{{scene.dice.choice(scene.stock_ids)}}}"
+    what = scene.dice.choice(["number", "holders", "group", "trim", "rules"])
+    if what == "number":
+        await gate.lpop(f"{stock}:free")
+    elif what == "holders":
+        await gate.delete(f"{stock}:holders")
+    elif what == "group":
+        await gate.xgroup_destroy(f"{stock}:claims", "ledger")
+    elif what == "trim":
+        await gate.xtrim(f"{stock}:claims", maxlen=1)
+    else:
+        await gate.hset(f"{stock}:rules", "epoch", "0")
+
+
+async def poison(gate: redis.Redis, scene: Scene) -> None:
+    """Write an entry that no function would write."""
+    stock_id = scene.dice.choice(scene.stock_ids)
+    epoch = str(await gate.hget(f"grab:{{{stock_id}}}:rules", "epoch") or "1")
+    user_ref = "1" + "p" * 22
+    entry = scene.dice.choice(
+        [
+            {"v": "1", "epoch": epoch, "claim_no": "999999", "user_ref": user_ref},
+            {"v": "1", "epoch": epoch, "claim_no": "1", "user_ref": user_ref},
+            {"v": "1", "epoch": epoch, "claim_no": "0", "user_ref": user_ref},
+            {"v": "9", "anything": "goes"},
+            {"v": "1", "epoch": "9999999", "claim_no": "2", "user_ref": user_ref},
+        ]
+    )
+    stream_id = await gate.xadd(f"grab:{{{stock_id}}}:claims", entry)  # type: ignore[arg-type]  # redis-py's dictionary is invariant
+    scene.planted.add((stock_id, str(stream_id)))
+
+
+def wire(server: str, spoil: Spoil, hold_s: float) -> Fault:
+    """Cut every connection to a server, and spoil those that are made for a while."""
+
+    async def inject(scene: Scene) -> None:
+        directory = scene.site.directory / server
+        socket = next(iter([*directory.glob("valkey.sock"), *directory.glob(".s.PGSQL.5432")]), None)
+        if socket is None:
+            return
+        async with interposed(socket, spoil):
+            await _cut_all(scene.site, server)
+            await asyncio.sleep(hold_s)
+        await _cut_all(scene.site, server)
+
+    return inject
+
+
+async def _cut_all(site: Site, server: str) -> None:
+    with contextlib.suppress(Exception):  # the way may be spoilt for us as well
+        if server == "valkey":
+            async with site.gate() as gate:
+                for kind in ("pubsub", "normal"):
+                    await gate.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
+        else:
+            async with site.vault() as vault:
+                await vault.execute(_statement("cut_connections"))
+
+
+async def lock_claims(scene: Scene) -> None:
+    """Hold a lock that keeps the ledger from recording."""
+    async with scene.site.vault() as vault, vault.transaction():
+        await vault.execute(_statement("lock_claims"))
+        await asyncio.sleep(scene.dice.uniform(0.5, 3.0))
+
+
+def _statement(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.sql").read_text(encoding="utf-8")
+
+
+async def two_recoveries(scene: Scene) -> None:
+    """Run two recoveries at once, beside a service that needs none."""
+    await asyncio.gather(scene.site.grab("recover"), scene.site.grab("recover"))
+
+
+async def kill_a_recovery(scene: Scene) -> None:
+    """Begin a recovery and kill it somewhere in the middle."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(scene.site.grab("recover"), scene.dice.uniform(0.3, 0.8))
+    scene.killed("recovery")
+
+
+async def zombie(scene: Scene) -> None:
+    """Freeze the ledger worker with what it has read, raise the epoch, and let it go on."""
+    scene.site.signal("ledger", signal.SIGSTOP)
+    try:
+        await asyncio.sleep(scene.dice.uniform(0.2, 1.0))
+        await scene.site.grab("recover")
+    finally:
+        scene.site.signal("ledger", signal.SIGCONT)
+
+
+def disk(delay_ms: int, error: int, hold_s: float) -> Fault:
+    """Let every fsync of the gate take so long, or fail."""
+
+    async def inject(scene: Scene) -> None:
+        if scene.fsync is None:
+            return
+        scene.fsync.write_text(f"{delay_ms} {error}\n")
+        await asyncio.sleep(hold_s)
+        scene.fsync.unlink()
+        if error:
+            scene.killed("valkey")
+
+    return inject
+
+
+@asynccontextmanager
+async def _replica(site: Site, directory: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
+    """Run a replica of the gate that has caught up."""
+    directory.mkdir(exist_ok=True)
+    socket = directory / "r.sock"
+    async with site.gate() as gate:
+        program = str((await gate.info("server"))["executable"])
+        port = 20000 + (site.pid("valkey") or 0) % 20000
+        await gate.config_set("port", str(port))
+    arguments = [
+        "--port",
+        "0",
+        "--unixsocket",
+        str(socket),
+        "--dir",
+        str(directory),
+        "--replicaof",
+        f"127.0.0.1 {port}",
+    ]
+    arguments += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"]
+    process = await asyncio.create_subprocess_exec(program, *arguments, stdout=asyncio.subprocess.DEVNULL)
+    replica = redis.Redis(unix_socket_path=str(socket), decode_responses=True)
+    try:
+        for _ in range(150):
+            with contextlib.suppress(redis.RedisError, OSError):
+                if (await replica.info("replication")).get("master_link_status") == "up":
+                    break
+            await asyncio.sleep(0.02)
+        async with site.gate() as gate:
+            await gate.config_set("port", "0")
+        yield process, socket
+    finally:
+        await replica.aclose()
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+async def old_primary(scene: Scene) -> None:
+    """Promote a replica that lags behind, while the old primary still sells to whoever is connected to it."""
+    site, began_ms = scene.site, time.time() * 1000
+    name = site.directory / "valkey" / "valkey.sock"
+    with contextlib.suppress(redis.RedisError, OSError):
+        async with _replica(site, site.directory / "replica") as (_, socket):
+            async with site.gate() as gate:  # from here on the replica lags
+                await gate.execute_command("CLIENT", "KILL", "TYPE", "replica")  # type: ignore[no-untyped-call]  # as above
+            await asyncio.sleep(scene.dice.uniform(0.2, 1.0))
+            promoted = redis.Redis(unix_socket_path=str(socket), decode_responses=True)
+            await promoted.replicaof("NO", "ONE")
+            await promoted.aclose()
+            name.unlink()
+            name.symlink_to(socket)
+            await site.grab("recover")
+            await asyncio.sleep(scene.dice.uniform(0.5, 2.0))
+            # The old one is fenced for good by its death; the supervisor starts it anew, closed, under its own name.
+            await site.kill("valkey")
+            scene.killed("valkey")
+    scene.two_gates.append((began_ms, time.time() * 1000))
+
+
+FAULTS: dict[str, tuple[int, Fault]] = {
+    "kill api": (6, kill("api")),
+    "kill ledger": (6, kill("ledger")),
+    "kill valkey": (8, kill("valkey")),
+    "kill postgres": (6, kill("postgres")),
+    "kill supervisor": (1, kill_supervisor),
+    "freeze api": (2, freeze("api", 3.0)),
+    "freeze ledger": (2, freeze("ledger", 3.0)),
+    "freeze valkey": (2, freeze("valkey", 3.0)),
+    "freeze postgres": (1, freeze("postgres", 3.0)),
+    "gate file cut": (3, harm_file("cut")),
+    "gate file halved": (2, harm_file("halve")),
+    "gate file wiped": (2, harm_file("wipe")),
+    "gate file damaged": (2, harm_file("damage")),
+    "gate flushed": (2, on_gate(flush)),
+    "gate tampered with": (2, on_gate(tamper, 2.5)),
+    "gate out of memory": (1, setting("maxmemory", "1mb", "0", 2.0)),
+    "gate with a lazy fsync": (1, setting("appendfsync", "everysec", "always", 3.0)),
+    "poisoned entry": (2, on_gate(poison, 0.5)),
+    "gate's wire slow": (1, wire("valkey", Spoil(delay_s=0.3), 2.0)),
+    "gate's wire cut": (2, wire("valkey", Spoil(cut_after=20_000), 2.0)),
+    "vault's wire slow": (1, wire("postgres", Spoil(delay_s=0.2), 2.0)),
+    "vault's wire cut": (2, wire("postgres", Spoil(cut_after=5_000), 2.0)),
+    "vault locked": (1, lock_claims),
+    "two recoveries": (1, two_recoveries),
+    "recovery killed": (2, kill_a_recovery),
+    "zombie worker": (2, zombie),
+    "old primary": (2, old_primary),
+    "gate's disk slow": (1, disk(800, 0, 2.0)),
+    "gate's disk fails": (1, disk(0, errno.EIO, 0.5)),
+}

@@ -1,0 +1,2 @@
+-- Keep the ledger from recording.
+LOCK TABLE claims IN ACCESS EXCLUSIVE MODE
