@@ -221,3 +221,16 @@ async def test_my_claim_of_a_stock_i_hold_nothing_of_is_not_found(site: Site, ap
     response = await api.get(f"/v1/stocks/{site.stock_id}/claims/me", headers=site.bearer("u1"))
     assert (response.status_code, response.json()["code"]) == (404, "RESOURCE_NOT_EXISTS")
     assert await site.vault.fetchval("SELECT count(*) FROM claims") == 0
+
+
+async def test_a_gate_that_is_behind_the_vault_is_not_believed(site: Site, api: httpx.AsyncClient) -> None:
+    """An old primary that still answers, with an epoch that is over, confirms nothing and hands out nothing."""
+    assert (await claim(api, site, "a")).status_code == 201
+    await site.stop_worker()
+    await site.vault.execute("UPDATE rounds SET epoch = epoch + 1")
+
+    async def is_busy() -> bool:
+        return (await claim(api, site, "a")).status_code == 503
+
+    await wait_until(is_busy, "the process knows the vault's epoch", within_s=5)
+    assert (await claim(api, site, "b")).json()["code"] == "SYSTEM_BUSY"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncpg
 import pytest
+import redis.asyncio as redis
 
+from grab_service import embedded
 from ledger import catalogue
 from tests.support.books import Books, user_ref
+from tests.support.campaigns import small_campaign
 
 CLAIM = (
     "INSERT INTO claims (stock_no, claim_no, round_no, limit_no, epoch, user_ref, stream_ms, stream_seq, nth_of_round)"
@@ -25,6 +28,20 @@ GOOD = {
 def claim(**changes: str) -> str:
     """Return the statement that inserts a claim of the first stock."""
     return CLAIM.format(**(GOOD | changes)) + " LIMIT 1"
+
+
+@pytest.fixture
+async def books(
+    vault: asyncpg.Connection,
+    redis_client: redis.Redis,
+    database_url: str,
+    valkey_server: embedded.Server,
+    campaign_id: str,
+) -> Books:
+    """Books that are loaded and never opened: a recovery would miss a guard before its test does."""
+    books = Books(small_campaign(campaign_id), vault, redis_client, database_url, valkey_server.url)
+    await books.load()
+    return books
 
 
 async def test_a_good_claim_is_accepted(books: Books) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
+import pytest
 
 from ledger.record import RawEntry, Recorded, record
 from tests.ledger.conftest import OpenBooks
@@ -193,3 +194,37 @@ async def test_a_cap_per_round_holds_in_the_vault_too(open_books: OpenBooks, cam
     second_stock = (await books.rows())[1]
     done = await record(books.vault, second_stock, [await entry(books, 1, "c", nth="1")])
     assert reasons(done) == ["CONFLICT"]
+
+
+@pytest.mark.parametrize(
+    ("stream_id", "changes"),
+    [
+        (None, {"user_ref": user_ref("b")}),
+        (None, {"epoch": "2"}),
+        ("1700000000002-0", {}),
+        ("1700000000001-1", {}),
+        (None, {"nth": "2"}),
+    ],
+    ids=["user", "epoch", "millisecond", "place in the millisecond", "place in the round"],
+)
+async def test_only_the_very_same_claim_is_a_repeat(
+    open_books: OpenBooks, campaign_id: str, stream_id: str | None, changes: dict[str, str]
+) -> None:
+    """A claim that differs in one fact from the one that is recorded is a conflict, not a replay."""
+    books = await open_books(small_campaign(campaign_id, per_user_per_round=2))
+    recorded = await entry(books, 1, "a", nth="1")
+    await record_all(books, recorded)
+    if "epoch" in changes:
+        await books.vault.execute("UPDATE rounds SET epoch = 2")
+    other = (stream_id or recorded[0], {**recorded[1], **changes})
+    assert reasons(await record_all(books, other)) == ["CONFLICT"]
+    assert await record_all(books, recorded) == Recorded(0, 1, ())
+
+
+async def test_nothing_is_recorded_after_the_seal(books: Books) -> None:
+    """A round that is sealed gets no claim any more; what was recorded before is a replay."""
+    recorded, late = await entry(books, 1, "a"), await entry(books, 2, "b")
+    await record_all(books, recorded)
+    await books.vault.execute("UPDATE rounds SET sealed_at = now()")
+    done = await record_all(books, recorded, late)
+    assert (done.recorded, done.replayed, reasons(done)) == (0, 1, ["FENCED"])

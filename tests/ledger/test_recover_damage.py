@@ -92,7 +92,12 @@ async def test_a_gate_that_lost_everything_is_rebuilt(own_books: Books, own_gate
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("appendfsync", "everysec"), ("maxmemory-policy", "allkeys-lru"), ("no-appendfsync-on-rewrite", "yes")],
+    [
+        ("appendfsync", "everysec"),
+        ("maxmemory-policy", "allkeys-lru"),
+        ("no-appendfsync-on-rewrite", "yes"),
+        ("appendonly", "no"),
+    ],
 )
 async def test_a_gate_with_a_setting_that_breaks_the_promise_is_not_opened(
     own_books: Books, setting: str, value: str

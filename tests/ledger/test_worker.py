@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from grab_service.gate import connect
 from grab_service.resources import library_source
+from ledger import locks
+from ledger.follower import Follower, Tally
+from ledger.record import record
 from ledger.recover import recover
 from ledger.worker import Worker
 from tests.ledger.conftest import OpenBooks
@@ -190,3 +194,42 @@ async def test_a_stop_is_quick_and_leaves_nothing_half_done(open_books: OpenBook
     async with books.working():
         await books.wait_booked(2000)
     assert (await books.audit()).ok
+
+
+async def test_a_fenced_entry_closes_nothing(books: Books) -> None:
+    """What a zombie of another epoch has left in the stream is no reason to stop the sale."""
+    fields = {"v": "1", "epoch": "99", "claim_no": "5", "user_ref": user_ref("zombie")}
+    await books.client.xadd(books.stock.keys.claims, fields)  # type: ignore[arg-type]  # invariant mapping
+    async with books.working():
+        await books.claim("a")
+        await books.wait_booked(1)
+        assert await books.vault.fetchval("SELECT reason FROM dead_letters") == "FENCED"
+        assert await books.letters("b") == "W"
+        await books.wait_booked(2)
+
+
+async def test_a_winner_whose_entry_is_refused_is_not_told_yes(books: Books) -> None:
+    """The number has another owner in the vault: the watermark passes the entry, and the gate says it is refused."""
+    row = await books.row()
+    fields = {"v": "1", "epoch": str(row.epoch), "claim_no": "1", "user_ref": user_ref("z")}
+    await record(books.vault, row, [("1700000000000-0", fields)])
+    [answer] = await books.claim("a")
+    async with books.working():
+        await wait_until(lambda: _is_closed(books), "the stock is closed")
+    assert answer.holding is not None
+    assert (await books.gate.progress(books.stock)).refused == {answer.holding.stream_id}
+
+
+async def test_a_stock_that_another_worker_follows_is_left_to_it(books: Books, database_url: str) -> None:
+    """Whoever does not get the stock's lock goes away."""
+    row = await books.row()
+    other = await asyncpg.connect(database_url)
+    await other.execute("SELECT pg_advisory_lock($1, $2)", locks.STOCK, row.stock_no)
+    follower = Follower(row.stock_id, row.stock_no, books.database_url, books.redis_url, Tally())
+    running = asyncio.create_task(follower.run())
+    try:
+        await wait_until(running.done, "it has gone away", within_s=5)
+    finally:
+        follower.stop.set()
+        await running
+        await other.close()

@@ -133,6 +133,36 @@ async def test_the_clock_of_a_gate_never_goes_back(shelf: Shelf, stock_of: Stock
     assert answer.holding.stream_id.ms >= future_ms
 
 
+async def test_opening_another_stock_does_not_set_the_clock_back(shelf: Shelf, stock_of: StockOf) -> None:
+    """The clock is one for the whole gate, whichever stock has moved it."""
+    future_ms = await shelf.now_ms() + 3_600_000
+    try:
+        await shelf.stand(stock_of(), clock_floor_ms=future_ms)
+        stock = await shelf.stand(stock_of(class_code="dining"))
+        [answer] = await shelf.gate.claim(stock, ["a"])
+    finally:
+        await shelf.client.function_load(LIBRARY.read_text(), replace=True)
+    assert answer.now_ms >= future_ms
+
+
+async def test_the_window_is_exact_to_the_millisecond(shelf: Shelf, stock_of: StockOf) -> None:
+    """The opening belongs to the window and the end does not; a clock that stands still shows it."""
+    future_ms = await shelf.now_ms() + 3_600_000
+    letters = []
+    try:
+        for class_code, opens_ms, closes_ms in (
+            ("early", future_ms + 1, future_ms + 2),
+            ("first", future_ms, future_ms + 1),
+            ("last", future_ms - 1, future_ms),
+        ):
+            stock = stock_of(class_code=class_code)
+            await shelf.stand(stock, clock_floor_ms=future_ms, opens_ms=opens_ms, closes_ms=closes_ms)
+            letters.append(await shelf.letters(stock, "a"))
+    finally:
+        await shelf.client.function_load(LIBRARY.read_text(), replace=True)
+    assert letters == ["N", "W", "E"]
+
+
 async def test_a_round_limit_counts_over_the_stocks_of_the_round(
     shelf: Shelf, stock_of: StockOf, campaign_id: str
 ) -> None:
@@ -204,3 +234,19 @@ async def test_an_entry_that_cannot_be_written_takes_no_number(shelf: Shelf, sto
     assert await shelf.letters(stock, "a", "b") == "CC"
     [counts] = await shelf.gate.counts([stock])
     assert (counts.free, counts.held) == (5, 0)
+
+
+async def test_winners_before_an_entry_that_cannot_be_written_keep_their_vouchers(
+    shelf: Shelf, stock_of: StockOf
+) -> None:
+    """The stream has room for one entry more: its winner has a voucher, those after him have lost nothing."""
+    stock, future_ms = stock_of(), await shelf.now_ms() + 3_600_000
+    await shelf.client.xadd(stock.keys.claims, {"v": "1"}, id=f"{future_ms}-{2**64 - 2}")
+    try:
+        await shelf.stand(stock)
+        assert await shelf.letters(stock, "a", "b", "c") == "WCC"
+        assert await shelf.letters(stock, "a", "b") == "HC"
+        [counts] = await shelf.gate.counts([stock])
+    finally:
+        await shelf.client.function_load(LIBRARY.read_text(), replace=True)
+    assert (counts.free, counts.held) == (4, 1)

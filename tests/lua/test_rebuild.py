@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import redis.asyncio as redis
 
-from grab_service.gate import Letter
+from grab_service.gate import Letter, StreamId
 from grab_service.stock import Stock
 from tests.lua.conftest import LIBRARY, Shelf
 
@@ -135,3 +136,82 @@ async def test_calls_of_a_rebuild_are_bounded(shelf: Shelf, stock_of: StockOf) -
 async def test_pausing_a_stock_that_was_never_opened_is_refused(shelf: Shelf, stock_of: StockOf) -> None:
     """There is nothing to pause yet."""
     assert not await shelf.gate.set_paused(stock_of(), paused=True)
+
+
+async def test_rules_of_another_epoch_than_was_opened_are_not_believed(shelf: Shelf, stock_of: StockOf) -> None:
+    """Rules that are older or newer than what the memory knows answer CLOSED: they came from somewhere else."""
+    stock = await shelf.stand(stock_of(), epoch=2)
+    for epoch in ("1", "3"):
+        await shelf.client.hset(stock.keys.rules, "epoch", epoch)
+        assert await shelf.letters(stock, "a") == Letter.CLOSED
+    await shelf.client.hset(stock.keys.rules, "epoch", "2")
+    assert await shelf.letters(stock, "a") == Letter.WON
+
+
+async def test_a_pause_is_one_or_nought(shelf: Shelf, stock_of: StockOf) -> None:
+    """Anything else is refused and changes nothing."""
+    stock = await shelf.stand(stock_of())
+    with pytest.raises(redis.ResponseError, match="0 or 1"):
+        await shelf.call("grab_pause", [stock.keys.rules], "yes")
+    assert not (await shelf.gate.counts([stock]))[0].is_paused
+
+
+async def test_an_older_recovery_cannot_begin_beside_a_newer_one(shelf: Shelf, stock_of: StockOf) -> None:
+    """What the newer one has put there stays, and it opens the stock."""
+    stock = stock_of()
+    await shelf.rebuild(stock, epoch=3)
+    begin = [stock.keys.rules, stock.keys.free, stock.keys.holders, stock.keys.refused]
+    assert await shelf.call("grab_rebuild", begin, 2) == 0
+    assert await shelf.client.llen(stock.keys.free) == 5
+    assert await shelf.open(stock, epoch=3) == 1
+
+
+async def test_a_rebuild_forgets_numbers_and_holders(shelf: Shelf, stock_of: StockOf) -> None:
+    """What the gate knew is gone; what the ledger knows is put there anew."""
+    stock = await shelf.stand(stock_of())
+    await shelf.letters(stock, "a")
+    await shelf.call("grab_close", [stock.keys.rules])
+    begin = [stock.keys.rules, stock.keys.free, stock.keys.holders, stock.keys.refused]
+    assert await shelf.call("grab_rebuild", begin, 2) == 1
+    assert await shelf.client.exists(stock.keys.free) == 0
+    assert await shelf.client.exists(stock.keys.holders) == 0
+
+
+async def test_an_open_stock_is_not_rebuilt_whatever_its_rules_say(shelf: Shelf, stock_of: StockOf) -> None:
+    """The memory outranks the data: with rules of a rebuild that were restored, nothing is written or opened again."""
+    stock = await shelf.stand(stock_of())
+    await shelf.client.hset(stock.keys.rules, "rebuilding", "1")
+    assert await shelf.call("grab_put_free", [stock.keys.rules, stock.keys.free], 1, 9, 9) == 0
+    assert await shelf.call("grab_put_hash", [stock.keys.rules, stock.keys.holders], 1, "x", "9:1:1-1") == 0
+    assert await shelf.open(stock) == 0
+    assert (await shelf.gate.counts([stock]))[0].free == 5
+
+
+async def test_the_rules_of_an_open_stock_know_nothing_of_its_rebuild(shelf: Shelf, stock_of: StockOf) -> None:
+    """A recovery that comes back late finds no rebuild that it could go on with."""
+    stock = await shelf.stand(stock_of())
+    assert not await shelf.client.hexists(stock.keys.rules, "rebuilding")
+
+
+async def test_after_a_recovery_the_group_has_nothing_of_the_past(shelf: Shelf, stock_of: StockOf) -> None:
+    """What was given out before is forgotten, what was drained is not read again, and the watermark stands there."""
+    stock = await shelf.stand(stock_of())
+    await shelf.letters(stock, "a", "b")
+    claims = stock.keys.claims
+    await shelf.client.xreadgroup("ledger", "w", {claims: ">"}, count=1)
+    await shelf.call("grab_close", [stock.keys.rules])
+    await shelf.stand(stock, epoch=2)
+    assert (await shelf.client.xpending(claims, "ledger"))["pending"] == 0
+    last = (await shelf.entries(stock))[-1][0]
+    assert (await shelf.gate.progress(stock)).committed == StreamId.parse(last)
+    await shelf.letters(stock, "c")
+    reply: Any = await shelf.client.xreadgroup("ledger", "w", {claims: ">"})
+    assert [fields["user_ref"] for _, entries in reply for _, fields in entries] == ["c"]
+
+
+async def test_a_verdict_replaces_the_one_before(shelf: Shelf, campaign_id: str) -> None:
+    """An invariant that is watched no more is told no more."""
+    key = f"grab:watch:{campaign_id}"
+    await shelf.call("grab_tell", [key], 10_000, "I-1", "ok", "I-2", "ok")
+    await shelf.call("grab_tell", [key], 10_000, "I-1", "ok")
+    assert await shelf.client.hgetall(key) == {"I-1": "ok"}
