@@ -30,7 +30,7 @@ from grab_service.settings import FILE_VARIABLE, Settings
 from grab_service.stock import Stock
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
 from grab_service.supervisor import Program, Supervisor, end_leftover
-from ledger import catalogue
+from ledger import catalogue, money
 from ledger.migrate import migrate
 
 _log = logging.getLogger(__name__)
@@ -211,6 +211,8 @@ class _Site:
         minted = await asyncio.to_thread(mint, campaign, codes)
         async with open_vault(self.settings) as vault:
             await catalogue.load_campaign(vault, minted)
+            if not await money.balances(vault, campaign.campaign_id):
+                await money.receive_fund(vault, money.rehearsed(campaign.campaign_id, campaign.fund_fen))
         _log.info("%s opens at %s", campaign.campaign_id, instants.from_datetime(_opening(campaign)))
 
     async def _wait_until_api_is_ready(self) -> None:

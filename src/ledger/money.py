@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import asyncpg
@@ -49,6 +49,22 @@ class Receipt:
     reference: str
     received_on: date
     recorded_by: str
+
+
+def today(now: datetime) -> date:
+    """Return the day that it is in China."""
+    return china.day_of(now)
+
+
+def rehearsed(campaign_id: str, fund_fen: int) -> Receipt:
+    """Return the receipt of a rehearsal, whose fund has come by itself, today."""
+    return Receipt(
+        campaign_id=campaign_id,
+        amount_fen=fund_fen,
+        reference="rehearsal",
+        received_on=today(datetime.now(UTC)),
+        recorded_by="grab up",
+    )
 
 
 @dataclass(frozen=True, slots=True)

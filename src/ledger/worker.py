@@ -17,6 +17,7 @@ from ledger.follower import Follower, Tally
 from ledger.session import vault_session
 from ledger.statements import statement
 from ledger.trouble import TROUBLE, Condition, pause
+from ledger.upkeep import Upkeep
 from ledger.watch import Watch
 
 _LOOK_S = 0.5  # how often a worker looks for new stocks, for free ones and for other workers
@@ -56,6 +57,7 @@ class Worker:
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(Watch(self._database_url, self._redis_url).run(stop), name="watch")
+            tasks.create_task(Upkeep(self._database_url, self._redis_url).run(stop), name="upkeep")
             try:
                 await self._share(tasks, stop)
             finally:

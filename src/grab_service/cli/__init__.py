@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from grab_service.cli import campaign, machine, merchants, operation, run
+from grab_service.cli import campaign, machine, merchants, money, operation, run
 from grab_service.cli.options import Refused
 from grab_service.embedded import EmbeddedServerError
 from grab_service.keyring import KeyringInvalid
@@ -18,10 +18,11 @@ from grab_service.up import UpFailed
 from ledger.audit import AuditImpossible
 from ledger.catalogue import CampaignDiffers
 from ledger.migrate import MigrationRefused
+from ledger.money import FundRefused
 from ledger.recover import RecoveryFailed
 
 # What was asked for is not so, or must not be done.
-_REFUSALS = (Refused, CampaignDiffers, MigrationRefused, RecoveryFailed)
+_REFUSALS = (Refused, CampaignDiffers, FundRefused, MigrationRefused, RecoveryFailed)
 # It cannot be done or known now.
 _OBSTACLES = (
     AuditImpossible,
@@ -54,6 +55,8 @@ for _command, _name in (
     (operation.status, "status"),
     (operation.recover, "recover"),
     (operation.audit, "audit"),
+    (money.fund, "fund"),
+    (money.expire, "expire"),
     (machine.token, "token"),
     (machine.doctor, "doctor"),
     (machine.show_settings, "settings"),
