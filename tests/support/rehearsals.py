@@ -127,16 +127,21 @@ class Rehearsal:
         async with httpx.AsyncClient(base_url=self.url, timeout=10) as client:
             return await client.post(f"/v1/stocks/{stock_id}/claims", headers={"Authorization": f"Bearer {token}"})
 
+    async def try_to_claim(self, token: str) -> httpx.Response | None:
+        """Claim a voucher once; None if no answer comes."""
+        try:
+            return await self.claim(token)
+        except httpx.TransportError:
+            return None
+
     async def claim_until_served(self, token: str) -> httpx.Response:
         """Claim a voucher as the app does: again while the service is busy."""
         answers: list[httpx.Response] = []
 
         async def is_served() -> bool:
-            try:
-                answers.append(await self.claim(token))
-            except httpx.TransportError:
-                return False
-            return answers[-1].status_code in (200, 201)
+            answer = await self.try_to_claim(token)
+            answers.extend([answer] if answer else [])
+            return answer is not None and answer.status_code in (200, 201)
 
         await wait_until(is_served, "the claim is served", 20)
         return answers[-1]
