@@ -1,0 +1,271 @@
+"""Who acts in a simulated world.  All of them run the service's own code; only their clients are models."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, cast
+from unittest import mock
+
+import asyncpg
+import redis.asyncio as redis
+
+import ledger.follower
+import ledger.rebuild
+import ledger.recover
+import ledger.watch
+from grab_service.api.claims import Claims
+from grab_service.api.counter import Counter
+from grab_service.auth import Authenticator
+from grab_service.confirm import Confirmations
+from grab_service.confirm import Watch as Listener
+from grab_service.desk import Desk
+from grab_service.gate import Gate, GateUnavailable
+from grab_service.references import VoucherCodes
+from grab_service.stock import Stock
+from ledger import catalogue
+from ledger.catalogue import StockRow
+from ledger.follower import Follower, Tally
+from ledger.record import RawEntry, record
+from ledger.recover import RecoveryFailed, recover
+from ledger.stream import ClaimsStream
+from ledger.trouble import TROUBLE
+from ledger.watch import Watch
+from tests.simulation.gate_client import ModelGateClient
+from tests.simulation.model_vault import ROUND_NO, STOCK_NO, ModelVault
+from tests.simulation.rules import Rule
+from tests.simulation.scheduler import Clock, Process, current_process
+from tests.simulation.vault_client import ModelConnection
+
+QUANTITY = 6
+LIBRARY = "the library"
+
+_NOW = datetime.fromtimestamp(1_700_000_000, UTC)
+_OPENS, _CLOSES = _NOW - timedelta(hours=1), _NOW + timedelta(days=1)
+_CONFIRM_S = 2.0
+_LOOK_S = 0.5
+
+STOCK = Stock(
+    stock_id="sim-r1-general-1",
+    campaign_id="sim",
+    round_id="r1",
+    class_code="general",
+    class_name="general",
+    tier=1,
+    name="general",
+    threshold_fen=10_000,
+    discount_fen=3_000,
+    quantity=QUANTITY,
+    opens_at=_OPENS,
+    closes_at=_CLOSES,
+    available_until=_CLOSES,
+    gate_tag="sim-r1-general-1",
+    round_limit=0,
+    spans_rounds=False,
+)
+
+STOCK_ROW: dict[str, Any] = {
+    "stock_no": STOCK_NO,
+    "stock_id": STOCK.stock_id,
+    "campaign_id": STOCK.campaign_id,
+    "round_no": ROUND_NO,
+    "round_id": STOCK.round_id,
+    "class_code": STOCK.class_code,
+    "tier": STOCK.tier,
+    "name": STOCK.name,
+    "threshold_fen": STOCK.threshold_fen,
+    "discount_fen": STOCK.discount_fen,
+    "quantity": QUANTITY,
+    "available_until": STOCK.available_until,
+    "opens_at": _OPENS,
+    "closes_at": _CLOSES,
+    "gate_tag": STOCK.gate_tag,
+    "round_limit": 0,
+    "class_tier_limit": 0,
+    "limit_no": STOCK_NO,
+    "paused": False,
+}
+
+# What a recovery says to an empty gate.
+OPENING = (
+    ("grab_rebuild", ("1",)),
+    ("grab_put_free", ("1", "1", str(QUANTITY))),
+    (
+        "grab_open",
+        (
+            "1",
+            str(QUANTITY),
+            str(int(_OPENS.timestamp()) * 1000),
+            str(int(_CLOSES.timestamp()) * 1000),
+            *("0", "0", "0", "0", "0", "0"),
+        ),
+    ),
+)
+
+_CODES = VoucherCodes(b"voucher key of the tests, 32 bytes")
+
+
+class Stores(Protocol):
+    """What an actor needs of its world."""
+
+    clock: Clock
+    vault: ModelVault
+    broken: frozenset[Rule]
+
+
+class Actors:
+    """Makes the actors of one world.
+
+    Args:
+        stores: The world.
+    """
+
+    def __init__(self, stores: Stores) -> None:
+        self._stores = stores
+
+    def gate_client(self, process: Process) -> redis.Redis:
+        """Return a client of the gate."""
+        return cast("redis.Redis", ModelGateClient(process, lambda: self._stores.clock.now_ms))
+
+    @asynccontextmanager
+    async def vault_session(self, process: Process, *, is_bounded: bool) -> AsyncIterator[asyncpg.Connection]:
+        """Connect to the vault."""
+        connection = ModelConnection(process, self._stores.vault, is_bounded=is_bounded)
+        try:
+            yield cast("asyncpg.Connection", connection)
+        finally:
+            connection.terminate()
+
+    async def work(self) -> None:
+        """Be a ledger worker: follow the stock whenever nobody else does, and watch."""
+        process = current_process()
+        process.create_task(Watch("", "").run(asyncio.Event()))
+        kind = HastyFollower if Rule.COMMIT_FIRST in self._stores.broken else Follower
+        while True:
+            await kind(STOCK.stock_id, STOCK_NO, "", "", Tally()).run()
+            await asyncio.sleep(_LOOK_S)
+
+    async def keep_open(self) -> None:
+        """Be the keeper: recover whenever the gate is closed."""
+        process = current_process()
+        client = self.gate_client(process)
+        while True:
+            try:
+                async with self.vault_session(process, is_bounded=False) as vault:
+                    while True:
+                        if await self._is_closed(client):
+                            await recover(vault, client, LIBRARY)
+                        await asyncio.sleep(_LOOK_S)
+            except (*TROUBLE, GateUnavailable, RecoveryFailed):
+                await asyncio.sleep(_LOOK_S)
+
+    async def _is_closed(self, client: redis.Redis) -> bool:
+        gate = Gate(client)
+        return await gate.library() != LIBRARY or not all(counts.is_open for counts in await gate.counts([STOCK]))
+
+    async def recover_by_hand(self) -> None:
+        """Be an operator who runs one recovery."""
+        process = current_process()
+        try:
+            async with self.vault_session(process, is_bounded=False) as vault:
+                await recover(vault, self.gate_client(process), LIBRARY)
+        except (*TROUBLE, RecoveryFailed):
+            return
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Let the service's code find its clients."""
+
+        def vault_session(_: str) -> Any:
+            return self.vault_session(current_process(), is_bounded=True)
+
+        @asynccontextmanager
+        async def gate_client(_: str) -> AsyncIterator[redis.Redis]:
+            yield self.gate_client(current_process())
+
+        with ExitStack() as stack:
+            for module in (ledger.follower, ledger.watch):
+                stack.enter_context(mock.patch.multiple(module, vault_session=vault_session, gate_client=gate_client))
+            if Rule.DRAIN in self._stores.broken:
+                stack.enter_context(mock.patch.object(ledger.recover, "_drain", _drain_nothing))
+            if Rule.NUMBERS in self._stores.broken:
+                stack.enter_context(mock.patch.object(ledger.rebuild, "_check_numbers", _check_nothing))
+            yield
+
+
+async def _drain_nothing(*_: object) -> tuple[int, int]:
+    return 0, 0
+
+
+async def _check_nothing(*_: object) -> None:
+    return
+
+
+class HastyFollower(Follower):
+    """Moves the watermark before the vault's commit: what must never be done."""
+
+    async def _record(
+        self,
+        vault: asyncpg.Connection,
+        stream: ClaimsStream,
+        stock: StockRow,
+        entries: Sequence[RawEntry],
+        booked: int,
+    ) -> int:
+        await stream.commit(stock.epoch, booked + len(entries), [stream_id for stream_id, _ in entries], [])
+        await record(vault, stock, entries)
+        return booked + len(entries)
+
+
+class Api:
+    """An API process: the real desk, the real confirmation, the real answer to a claim.
+
+    Args:
+        actors: Who makes its clients.
+        forgets_epochs: It believes that sold out is for ever.
+    """
+
+    def __init__(self, actors: Actors, *, forgets_epochs: bool) -> None:
+        self._actors = actors
+        self._forgets_epochs = forgets_epochs
+        self._is_sold_out = False
+        self._claims: Claims | None = None
+        self._counter: Counter | None = None
+
+    async def serve(self) -> None:
+        """Serve until killed."""
+        process = current_process()
+        client = self._actors.gate_client(process)
+        gate = Gate(client)
+        desk = Desk(gate, STOCK, batch_max=4, waiting_max=100)
+        waiting = Confirmations(_CONFIRM_S)
+        self._counter = Counter(STOCK, desk, waiting, ("",), _CODES)
+        self._claims = Claims({STOCK.stock_id: self._counter}, cast("Authenticator", None), waits_for_ledger=True)
+        watch = process.create_task(Listener(client, gate, {STOCK.stock_id: (STOCK, waiting)}).run())
+        try:
+            await self._learn_epochs(process, self._counter)
+        finally:
+            watch.cancel()
+
+    async def _learn_epochs(self, process: Process, counter: Counter) -> None:
+        while True:
+            try:
+                async with self._actors.vault_session(process, is_bounded=False) as vault:
+                    while True:
+                        [row] = await catalogue.stock_rows(vault)
+                        counter.vault_epoch = row.epoch
+                        await asyncio.sleep(2 * _LOOK_S)
+            except TROUBLE:
+                await asyncio.sleep(_LOOK_S)
+
+    async def claim(self, user: str) -> tuple[int, bytes]:
+        """Answer a claim: status and body."""
+        assert self._claims is not None
+        assert self._counter is not None
+        if self._is_sold_out and self._forgets_epochs:
+            return 409, b'{"code":"SOLD_OUT"}'
+        reply = await self._claims._claim(self._counter, user, "en", "simulated")
+        self._is_sold_out = self._is_sold_out or b'"SOLD_OUT"' in reply.body
+        return reply.status, reply.body
