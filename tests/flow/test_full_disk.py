@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import tempfile
@@ -34,8 +35,7 @@ def fill(disk: Path) -> Path:
     """Take all the room that is left."""
     filler = disk / "filler"
     with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(b"\0" * 65536)
+        file.writelines(itertools.repeat(b"\0" * 65536))
     return filler
 
 
