@@ -29,7 +29,25 @@ _VAULT_CHECKS: Sequence[tuple[str, str, str]] = (
     ("I-3", statement("audit_round_limits"), "{round_id}: a user has {vouchers} vouchers of it ({user_ref:.8}…)"),
     ("I-7", statement("audit_hours"), "{stock_id}: claim {claim_no} was made at {claimed_at}"),
     ("I-9", statement("audit_dead_letters"), "{stock_id}: entry {stream_id} was refused, {reason}: {detail}"),
+    ("I-10", statement("audit_lifecycle"), "{stock_id}: voucher {claim_no}, step {version}: {kind} from {from_state}"),
+    (
+        "I-11",
+        statement("audit_transfers"),
+        "{campaign_id}: event {event_no}, {kind} of {amount_fen} fen, moved {moved_fen} fen or elsewhere",
+    ),
+    (
+        "I-11",
+        statement("audit_balances"),
+        "{campaign_id}: {kind} {holder} has {balance_fen} fen, its transfers say {moved_fen}",
+    ),
+    (
+        "I-12",
+        statement("audit_pools"),
+        "{campaign_id}: {kind} {holder} has {balance_fen} fen, the facts say {fact_fen}",
+    ),
     ("I-13", statement("audit_epochs"), "{stock_id}: claim {claim_no} is of epoch {epoch}, its round at {round_epoch}"),
+    ("I-16", statement("audit_requests"), "request {out_request_no} is {verdict} and has {effects} effects"),
+    ("I-17", statement("audit_expiry"), "{stock_id}: voucher {claim_no}: {fault}"),
 )
 
 NAMES: Mapping[str, str] = {
@@ -39,9 +57,14 @@ NAMES: Mapping[str, str] = {
     "I-5": "no phantom: each entry of the stream has its holder, each holder his entry",
     "I-7": "opening hours: no claim before opening or after closing",
     "I-9": "nothing stuck: nothing dead-lettered, nothing on its way for long",
+    "I-10": "lifecycle: each step of a voucher's life follows from the one before",
+    "I-11": "money: each event has moved exactly its amount, balances are the sum of what was moved",
+    "I-12": "pools: reserved, payable and paid are what vouchers, redemptions and settlements say",
     "I-13": "fence: no claim of a foreign epoch, gate and vault at the same one",
     "I-14": "agreement: the gate's holders are the vault's owners",
     "I-14n": "numbers: free and held are 1..quantity, each once",
+    "I-16": "idempotency: an answered request has one effect, a refused one none",
+    "I-17": "expiry: nothing used after its validity, everything unused expires once",
 }
 
 
