@@ -113,6 +113,7 @@ async def test_sell_out_notes_its_instant_once(shelf: Shelf, stock_of: StockOf) 
     stock = await shelf.stand(stock_of(quantity=2))
     assert (await shelf.gate.counts([stock]))[0].sold_out_ms == 0
     await shelf.letters(stock, "a")
+    assert (await shelf.gate.counts([stock]))[0].sold_out_ms == 0
     [_, last] = await shelf.gate.claim(stock, ["a", "b"])
     assert last.holding is not None
     [counts] = await shelf.gate.counts([stock])

@@ -89,6 +89,18 @@ async def test_a_late_commit_of_old_entries_does_not_move_the_watermark_back(she
     assert await shelf.gate.progress(stock) == Progress(1, StreamId.parse(ids[1]), 2, frozenset())
 
 
+async def test_a_new_group_does_not_move_the_watermark_back(shelf: Shelf, stock_of: StockOf) -> None:
+    """What was told to be committed stays so when the group is lost and reads from the beginning again."""
+    stock = await shelf.stand(stock_of())
+    ids = await _win(shelf, stock, "a", "b")
+    await _read(shelf, stock, 2)
+    await _commit(shelf, stock, ids, booked=2)
+    await shelf.client.xgroup_destroy(stock.keys.claims, "ledger")
+    await shelf.client.xgroup_create(stock.keys.claims, "ledger", "0")
+    await _commit(shelf, stock, ids[:1], booked=2)
+    assert await _committed(shelf, stock) == StreamId.parse(ids[1])
+
+
 async def test_a_commit_of_another_epoch_changes_nothing(shelf: Shelf, stock_of: StockOf) -> None:
     """A worker that has slept through a recovery acknowledges and confirms nothing."""
     stock = await shelf.stand(stock_of(), epoch=2)

@@ -59,6 +59,15 @@ async def test_a_recovery_wakes_those_who_wait_under_the_old_epoch() -> None:
     assert new.result() is Outcome.COMMITTED
 
 
+async def test_a_new_epoch_begins_with_its_own_watermark() -> None:
+    """How far the ledger was under the old epoch says nothing of an entry of the new one, nor does a refusal."""
+    waiting = Confirmations(timeout_s=60)
+    waiting.advance(progress(9, refused=(2,)))
+    waiting.advance(progress(3, epoch=2))
+    assert not waiting.wait(holding(5, epoch=2)).done()
+    assert (await waiting.wait(holding(2, epoch=2))) is Outcome.COMMITTED
+
+
 async def test_news_of_an_old_epoch_confirm_nothing() -> None:
     """A late announcement from before a recovery is ignored."""
     waiting = Confirmations(timeout_s=60)
