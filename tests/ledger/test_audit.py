@@ -26,7 +26,7 @@ async def break_freely(books: Books, *statements: str) -> None:
     """Change rows by hand that nobody may change: triggers off, keys and checks dropped."""
     await books.vault.execute("ALTER TABLE claims DISABLE TRIGGER ALL; ALTER TABLE vouchers DISABLE TRIGGER ALL")
     await books.vault.execute(
-        "ALTER TABLE claims DROP CONSTRAINT one_owner_per_voucher, DROP CONSTRAINT one_voucher_per_user,"
+        "ALTER TABLE claims DROP CONSTRAINT one_owner_per_voucher CASCADE, DROP CONSTRAINT one_voucher_per_user,"
         " DROP CONSTRAINT claim_is_of_minted_voucher, DROP CONSTRAINT epoch_has_begun"
     )
     for statement in statements:
