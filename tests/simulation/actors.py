@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -18,12 +19,10 @@ import ledger.recover
 import ledger.watch
 from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
-from grab_service.auth import Authenticator
 from grab_service.confirm import Confirmations
 from grab_service.confirm import Watch as Listener
 from grab_service.desk import Desk
-from grab_service.gate import Gate, GateUnavailable
-from grab_service.references import VoucherCodes
+from grab_service.gate import Gate, GateUnavailable, Holding
 from grab_service.stock import Stock
 from ledger import catalogue
 from ledger.catalogue import StockRow
@@ -31,7 +30,7 @@ from ledger.follower import Follower, Tally
 from ledger.record import RawEntry, record
 from ledger.recover import RecoveryFailed, recover
 from ledger.stream import ClaimsStream
-from ledger.trouble import TROUBLE
+from ledger.trouble import TROUBLE, pause
 from ledger.watch import Watch
 from tests.simulation.gate_client import ModelGateClient
 from tests.simulation.model_vault import ROUND_NO, STOCK_NO, ModelVault
@@ -104,8 +103,6 @@ OPENING = (
     ),
 )
 
-_CODES = VoucherCodes(b"voucher key of the tests, 32 bytes")
-
 
 class Stores(Protocol):
     """What an actor needs of its world."""
@@ -145,7 +142,7 @@ class Actors:
         kind = HastyFollower if Rule.COMMIT_FIRST in self._stores.broken else Follower
         while True:
             await kind(STOCK.stock_id, STOCK_NO, "", "", Tally()).run()
-            await asyncio.sleep(_LOOK_S)
+            await pause(asyncio.Event(), _LOOK_S)
 
     async def keep_open(self) -> None:
         """Be the keeper: recover whenever the gate is closed."""
@@ -157,9 +154,9 @@ class Actors:
                     while True:
                         if await self._is_closed(client):
                             await recover(vault, client, LIBRARY)
-                        await asyncio.sleep(_LOOK_S)
+                        await pause(asyncio.Event(), _LOOK_S)
             except (*TROUBLE, GateUnavailable, RecoveryFailed):
-                await asyncio.sleep(_LOOK_S)
+                await pause(asyncio.Event(), _LOOK_S)
 
     async def _is_closed(self, client: redis.Redis) -> bool:
         gate = Gate(client)
@@ -219,6 +216,34 @@ class HastyFollower(Follower):
         return booked + len(entries)
 
 
+class SmallCounter:
+    """What the answer to a claim needs of a counter; a voucher is told by its number alone.
+
+    Attributes:
+        desk: The desk.
+        confirmations: The winners who wait.
+        vault_epoch: The round's epoch as the ledger last told it.
+        memory: Remembers nothing.
+    """
+
+    stock = STOCK
+
+    def __init__(self, desk: Desk, confirmations: Confirmations) -> None:
+        self.desk = desk
+        self.confirmations = confirmations
+        self.vault_epoch = 0
+        self.memory = self
+        self.opens_ms = 0
+        self.opens_at = ""
+
+    def voucher_body(self, holding: Holding, *, replayed: bool) -> bytes:
+        """Return the voucher's number as JSON."""
+        return json.dumps({"claim_no": holding.claim_no, "replayed": replayed}).encode()
+
+    def remember_winner(self, user_ref: str, holding: Holding) -> None:
+        """Forget at once: every question goes to the gate."""
+
+
 class Api:
     """An API process: the real desk, the real confirmation, the real answer to a claim.
 
@@ -232,7 +257,7 @@ class Api:
         self._forgets_epochs = forgets_epochs
         self._is_sold_out = False
         self._claims: Claims | None = None
-        self._counter: Counter | None = None
+        self._counter: SmallCounter | None = None
 
     async def serve(self) -> None:
         """Serve until killed."""
@@ -241,24 +266,25 @@ class Api:
         gate = Gate(client)
         desk = Desk(gate, STOCK, batch_max=4, waiting_max=100)
         waiting = Confirmations(_CONFIRM_S)
-        self._counter = Counter(STOCK, desk, waiting, ("",), _CODES)
-        self._claims = Claims({STOCK.stock_id: self._counter}, cast("Authenticator", None), waits_for_ledger=True)
+        self._counter = SmallCounter(desk, waiting)
+        self._claims = Claims.__new__(Claims)  # who may ask, and how often, is decided before
+        self._claims.waits_for_ledger = True
         watch = process.create_task(Listener(client, gate, {STOCK.stock_id: (STOCK, waiting)}).run())
         try:
             await self._learn_epochs(process, self._counter)
         finally:
             watch.cancel()
 
-    async def _learn_epochs(self, process: Process, counter: Counter) -> None:
+    async def _learn_epochs(self, process: Process, counter: SmallCounter) -> None:
         while True:
             try:
                 async with self._actors.vault_session(process, is_bounded=False) as vault:
                     while True:
                         [row] = await catalogue.stock_rows(vault)
                         counter.vault_epoch = row.epoch
-                        await asyncio.sleep(2 * _LOOK_S)
+                        await pause(asyncio.Event(), 2 * _LOOK_S)
             except TROUBLE:
-                await asyncio.sleep(_LOOK_S)
+                await pause(asyncio.Event(), _LOOK_S)
 
     async def claim(self, user: str) -> tuple[int, bytes]:
         """Answer a claim: status and body."""
@@ -266,6 +292,6 @@ class Api:
         assert self._counter is not None
         if self._is_sold_out and self._forgets_epochs:
             return 409, b'{"code":"SOLD_OUT"}'
-        reply = await self._claims._claim(self._counter, user, "en", "simulated")
+        reply = await self._claims._claim(cast("Counter", self._counter), user, "en", "simulated")
         self._is_sold_out = self._is_sold_out or b'"SOLD_OUT"' in reply.body
         return reply.status, reply.body

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.simulation.model_gate import ModelGate, text_of
+from tests.simulation.gate_data import text_of
+from tests.simulation.model_gate import ModelGate
 from tests.simulation.model_vault import Claim, ModelVault
 
 

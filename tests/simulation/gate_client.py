@@ -9,7 +9,8 @@ from typing import Any, cast
 import redis.asyncio as redis
 
 from ledger.gate_settings import REQUIRED
-from tests.simulation.model_gate import Fields, ModelGate, id_of, text_of
+from tests.simulation.gate_data import Fields, id_of, text_of
+from tests.simulation.model_gate import ModelGate
 from tests.simulation.scheduler import BLOCKED, Process
 
 

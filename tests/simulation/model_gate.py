@@ -7,58 +7,15 @@ library on a real server.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import redis.asyncio as redis
 
+from tests.simulation.gate_data import Data, Fields, Id, id_of, text_of
 from tests.simulation.rules import Rule
 from tests.simulation.scheduler import Clock
 
-Fields = dict[str, str]
-Id = tuple[int, int]
-
 _KEPT_MAX = 60  # states that a damaged append-only file can fall back to
-
-
-def text_of(stream_id: Id) -> str:
-    """Write a stream id."""
-    return f"{stream_id[0]}-{stream_id[1]}"
-
-
-def id_of(text: str) -> Id:
-    """Read a stream id."""
-    ms, _, seq = text.partition("-")
-    return int(ms), int(seq)
-
-
-@dataclass(slots=True)
-class Data:
-    """What a server persists."""
-
-    library: str | None = None
-    rules: Fields = field(default_factory=dict)
-    free: list[str] = field(default_factory=list)
-    holders: Fields = field(default_factory=dict)
-    stream: list[tuple[Id, Fields]] = field(default_factory=list)
-    last_id: Id = (0, 0)
-    delivered: Id | None = None  # of the group; None: there is no group
-    pending: list[Id] = field(default_factory=list)
-    progress: Fields = field(default_factory=dict)
-    refused: Fields = field(default_factory=dict)
-
-    def copy(self) -> Data:
-        """Return what it is now."""
-        return replace(
-            self,
-            rules=self.rules.copy(),
-            free=self.free.copy(),
-            holders=self.holders.copy(),
-            stream=self.stream.copy(),
-            pending=self.pending.copy(),
-            progress=self.progress.copy(),
-            refused=self.refused.copy(),
-        )
 
 
 class ModelGate:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tests.simulation.checks import Violation
+from tests.simulation.rest import Rest
 from tests.simulation.rules import Rule
 from tests.simulation.scheduler import Request
 from tests.simulation.world import APIS, KEEPER, OPERATOR, WORKERS, World
@@ -90,7 +91,7 @@ def run_steps(steps: Sequence[str], broken: frozenset[Rule] = frozenset()) -> Ru
 
 
 def _finish(world: World, taken: Sequence[str]) -> Run:
-    peace = world.settle() if world.violation is None else []
+    peace = Rest(world).settle() if world.violation is None else []
     return Run(tuple(taken), world.violation, tuple(peace), world.vault.epoch)
 
 

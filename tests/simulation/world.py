@@ -24,7 +24,6 @@ USERS = tuple(f"1{number:022d}" for number in range(10))
 
 _TICK_MS = 250
 _WAIT_MS = 11_000  # longer than a server waits for a session that hangs in a transaction
-_REST_TICKS_MAX = 240  # after the last fault: a minute of the world's time
 
 
 class User:
@@ -318,52 +317,3 @@ class World:
             ]
         )
         return True
-
-    # -- rest -------------------------------------------------------------------------------------------
-
-    def settle(self) -> list[str]:
-        """Let the world come to rest by itself, while users ask until they know; return the steps taken."""
-        taken: list[str] = []
-
-        def take(text: str) -> bool:
-            is_taken = self.violation is None and self.step(text)
-            if is_taken:
-                taken.append(text)
-            return is_taken
-
-        for name in (*APIS, *WORKERS, KEEPER, OPERATOR):
-            take(f"thaw {name}")
-            take(f"move {name}")
-        for user in self.users.values():
-            user.is_refused = False
-        for turn in range(_REST_TICKS_MAX):
-            for key in filter(self._wants, self.users):
-                take(f"ask {key} {APIS[(turn + int(key)) % 2]}")
-            while any(take(("serve " if each.outcome is None else "answer ") + each.label) for each in self.pending[:]):
-                pass
-            if self.violation is not None or self._is_at_rest():
-                break
-            take("tick")
-        if self.violation is None:
-            self._look_at_rest()
-        return taken
-
-    def _look_at_rest(self) -> None:
-        waiting = [key for key in self.users if self.is_waiting(key)]
-        refused = [key for key, user in self.users.items() if user.is_refused]
-        self.checks.at_rest(self.gate, refused, waiting)
-        if not self._is_at_rest():
-            self.checks.violate("I-9", f"no rest; gate {self.gate.epoch}, ledger {self.vault.epoch}")
-
-    def _is_at_rest(self) -> bool:
-        is_open = self.gate.epoch == self.vault.epoch
-        is_drained = len(self.gate.data.holders) == len(self.vault.claims) and not self.gate.data.pending
-        return is_open and is_drained and not any(map(self.is_waiting, self.users))
-
-    def is_waiting(self, key: str) -> bool:
-        """Whether a user still has to learn something."""
-        user = self.users[key]
-        return user.ref not in self.checks.yes and not user.is_refused
-
-    def _wants(self, key: str) -> bool:
-        return self.is_waiting(key) and self.users[key].question is None
