@@ -119,6 +119,10 @@ class Settings(BaseModel):
     voucher_key_file: Annotated[Path | None, Field(description="Secret that voucher codes are derived from.")] = None
     pepper_file: Annotated[Path | None, Field(description="Secret of the users' references.")] = None
 
+    rehearsal: Annotated[
+        bool, Field(description="Whether the activity page signs in made-up users; never where real ones claim.")
+    ] = False
+
     photo_dir: Annotated[
         Path | None, Field(description="Where photos of merchants' shop fronts are kept; none are taken without it.")
     ] = None

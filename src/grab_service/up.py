@@ -110,7 +110,9 @@ class _Site:
         for name, stop_signal in _STOP_SIGNALS.items():
             await end_leftover(self._data, name, stop_signal, _STOP_S)
         self._rehearsal.make()
-        own = {**self._rehearsal.settings(), "photo_dir": self._data.photos}
+        own: dict[str, Any] = {**self._rehearsal.settings(), "photo_dir": self._data.photos}
+        # Users are made up only where nobody else's tokens are believed.
+        own["rehearsal"] = not self.settings.jwks_file
         self._settle(port=_free_port(self.settings), **_unset(self.settings, own))
         await self._ask_named_servers()
         await self._start_servers()

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from grab_service import keyring, settings
-from grab_service.api import health, merchants, problems, public, redemptions, vouchers
+from grab_service.api import health, merchants, ops, pages, problems, public, redemptions, rehearsal_users, vouchers
 from grab_service.api.caller import incoming_of
 from grab_service.api.docs import hot_routes
 from grab_service.api.docs import router as docs_router
@@ -55,6 +55,7 @@ def create_app(chosen: Settings) -> ASGIApp:
             {"name": "vouchers", "description": "我的票券 · the caller's vouchers and tickets"},
             {"name": "merchants", "description": "商户 · submit and find merchants"},
             {"name": "redemptions", "description": "核销 · use vouchers, reverse payments, return goods"},
+            {"name": "operations", "description": "运营 · pause and resume a stock"},
             {"name": "public", "description": "公开查询 · campaigns, stock, time"},
             {"name": "health", "description": "运行状态 · probes"},
         ],
@@ -68,6 +69,9 @@ def create_app(chosen: Settings) -> ASGIApp:
     app.include_router(public.router)
     app.include_router(health.router)
     app.include_router(docs_router)
+    app.include_router(ops.router)
+    app.include_router(rehearsal_users.router)
+    app.include_router(pages.router)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_invalid)

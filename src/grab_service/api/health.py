@@ -59,11 +59,16 @@ async def get_health(service: RunningService) -> JSONResponse:
 
     返回各组成部分的状态。
     """
+    body = report(service)
+    return JSONResponse(body, 503 if body["status"] == "fail" else 200, headers=_NO_STORE, media_type=_HEALTH_TYPE)
+
+
+def report(service: Service) -> dict[str, Any]:
+    """Return the state of each part, and of all together the worst."""
     checks = _checks(service)
     found = {check["status"] for check in checks.values()}
     status = next((level for level in ("fail", "warn") if level in found), "pass")
-    body = {"status": status, "checks": checks}
-    return JSONResponse(body, 503 if status == "fail" else 200, headers=_NO_STORE, media_type=_HEALTH_TYPE)
+    return {"status": status, "checks": checks}
 
 
 def _checks(service: Service) -> dict[str, dict[str, Any]]:

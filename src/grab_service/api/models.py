@@ -44,6 +44,14 @@ class PendingClaim(Shape):
     stock_id: str
 
 
+class PausedStock(Shape):
+    """What was decided of a stock, by staff."""
+
+    stock_id: str
+    paused: bool
+    reason: str
+
+
 class PendingVoucher(Shape):
     """A pending claim in a user's list."""
 

@@ -13,6 +13,7 @@ from grab_service import gate as gates
 from grab_service import resources, snapshot
 from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
+from grab_service.api.history import History
 from grab_service.api.vault import Vault, VaultUnavailable
 from grab_service.auth import Authenticator
 from grab_service.campaign import Campaign
@@ -40,10 +41,13 @@ class Service:
         authenticator: Says who is asking.
         tickets: Issues tickets.
         codes: Derives voucher codes.
+        user_refs: Derives users' references.
         counters: The stocks by id.
         campaigns: The campaigns by id.
         claims: Answers claims.
         snapshot: The polled picture of every stock.
+        history: What the stocks did in the last minutes.
+        streams: How many screens this process is telling events.
         verdicts: What the continuous watch says of each invariant; empty while nobody watches.
     """
 
@@ -51,12 +55,13 @@ class Service:
         self.settings = settings
         self.tickets = Tickets(keyring.ticket_key)
         self.codes = VoucherCodes(keyring.voucher_key)
+        self.user_refs = UserRefs(keyring.pepper)
         self.authenticator = Authenticator(
             key_set=keyring.jwks,
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             tickets=self.tickets,
-            user_refs=UserRefs(keyring.pepper),
+            user_refs=self.user_refs,
             remembered_max=settings.token_cache_max,
         )
         self.counters: dict[str, Counter] = {}
@@ -66,6 +71,8 @@ class Service:
         self.vault_answers = False
         self.library_is_ours = False
         self.verdicts: Mapping[str, str] = {}
+        self.history = History(settings.snapshot_ms)
+        self.streams = 0
         self.gate: Gate
         self.vault: Vault
         self._exit = AsyncExitStack()
@@ -161,6 +168,7 @@ class Service:
         while True:
             stocks = [counter.stock for counter in self.counters.values()]
             gate_answers = False
+            asked_s = time.perf_counter()
             if stocks:
                 try:
                     counts = await self.gate.counts(stocks)
@@ -169,8 +177,10 @@ class Service:
                 except GateUnavailable as error:
                     if self.snapshot.gate_answers:
                         _log.warning("the gate does not answer: %s", error)
+            gate_ms = (time.perf_counter() - asked_s) * 1000
             figures = [(stock, known.get(stock.stock_id)) for stock in stocks]
             self.snapshot = snapshot.take(figures, gate_answers=gate_answers, now_ms=_now_ms())
+            self.history.note(self.snapshot, gate_ms)
             await asyncio.sleep(self.settings.snapshot_ms / 1000)
 
     async def _check_library(self) -> None:

@@ -1,0 +1,180 @@
+"""What the command room sees and does: a stream of events, and pausing and resuming a stock."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, StreamingResponse
+
+from grab_service import instants
+from grab_service.api import health
+from grab_service.api.caller import IncomingFacts, RunningService, identity_with
+from grab_service.api.documented import refusals
+from grab_service.api.incoming import Incoming, read_body
+from grab_service.api.models import PausedStock
+from grab_service.api.problems import Code, Problem
+from grab_service.api.service import Service
+from grab_service.api.vault import VaultUnavailable
+from grab_service.gate import GateUnavailable
+from grab_service.identity import Identity
+from ledger import catalogue
+
+_log = logging.getLogger(__name__)
+
+router = APIRouter(tags=["operations"])
+
+ROUND_SCOPE = "admin:round"
+_REASON_MAX = 200  # characters
+_EVENT_S = 1.0
+_STREAMS_MAX = 50  # of one process; who comes after them polls
+_NO_STORE = {"Cache-Control": "no-store"}
+_STREAM_HEADERS = {**_NO_STORE, "X-Accel-Buffering": "no"}
+_ADMIN_REFUSALS = (
+    Code.SIGN_ERROR,
+    Code.FORBIDDEN,
+    Code.RESOURCE_NOT_EXISTS,
+    Code.TOO_LARGE,
+    Code.PARAM_ERROR,
+    Code.SYSTEM_BUSY,
+)
+_REASON_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["reason"],
+                "additionalProperties": False,
+                "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": _REASON_MAX}},
+            }
+        }
+    },
+}
+_ADMIN_OPENAPI = {"requestBody": _REASON_BODY, "security": [{"bearer": []}]}
+
+
+def _staff_of(request: Request) -> Identity:
+    return identity_with(request, {ROUND_SCOPE})
+
+
+Staff = Annotated[Identity, Depends(_staff_of)]
+
+
+@router.get("/v1/ops/events", operation_id="watchOperations", summary="运营大屏数据流", include_in_schema=False)
+async def watch(service: RunningService) -> StreamingResponse:
+    """Tell once a second how everything is, as server-sent events.
+
+    A stream ends by itself after half the time that a stop may take, and the browser comes back: so
+    no stream holds up a process that is to end.
+    """
+    if service.streams >= _STREAMS_MAX:
+        raise Problem(Code.SYSTEM_BUSY, "Too many screens are watching; poll /v1/stock instead.")
+    lasts_s = service.settings.shutdown_grace_s / 2
+    return StreamingResponse(_events(service, lasts_s), media_type="text/event-stream", headers=_STREAM_HEADERS)
+
+
+async def _events(service: Service, lasts_s: float) -> AsyncIterator[bytes]:
+    service.streams += 1
+    try:
+        ends_s = time.monotonic() + lasts_s
+        yield b"retry: 200\n" + _event("history", {"points": service.history.curve()})
+        while True:
+            yield _event("picture", _picture(service))
+            if time.monotonic() + _EVENT_S > ends_s:
+                return
+            await asyncio.sleep(_EVENT_S)
+    finally:
+        service.streams -= 1
+
+
+def _event(name: str, data: dict[str, Any]) -> bytes:
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {name}\ndata: {text}\n\n".encode()
+
+
+def _picture(service: Service) -> dict[str, Any]:
+    server_time = instants.from_ms(time.time_ns() // 1_000_000)
+    last = service.history.last
+    return {
+        "stock": json.loads(service.snapshot.body + server_time.encode() + b'"}'),
+        "health": health.report(service),
+        "point": last and last.to_json(),
+    }
+
+
+@router.post(
+    "/v1/admin/stocks/{stock_id}/pause",
+    operation_id="pauseStock",
+    summary="暂停发放",
+    response_model=PausedStock,
+    responses=refusals(*_ADMIN_REFUSALS),
+    openapi_extra=_ADMIN_OPENAPI,
+)
+async def pause(
+    stock_id: str, staff: Staff, incoming: IncomingFacts, service: RunningService, request: Request
+) -> JSONResponse:
+    """Stop handing out a stock; what users hold stays theirs.
+
+    暂停发放某券批次，须填写原因；已领取的券不受影响。
+    """
+    reason = await _reason_in(request, incoming, service)
+    return await _set_paused(service, stock_id, staff, reason, paused=True)
+
+
+@router.post(
+    "/v1/admin/stocks/{stock_id}/resume",
+    operation_id="resumeStock",
+    summary="恢复发放",
+    response_model=PausedStock,
+    responses=refusals(*_ADMIN_REFUSALS),
+    openapi_extra=_ADMIN_OPENAPI,
+)
+async def resume(
+    stock_id: str, staff: Staff, incoming: IncomingFacts, service: RunningService, request: Request
+) -> JSONResponse:
+    """Go on handing out a stock.
+
+    恢复发放某券批次，须填写原因。
+    """
+    reason = await _reason_in(request, incoming, service)
+    return await _set_paused(service, stock_id, staff, reason, paused=False)
+
+
+async def _reason_in(request: Request, incoming: Incoming, service: Service) -> str:
+    body = await read_body(incoming, request.receive, service.settings.body_bytes_max)
+    if isinstance(body, tuple):
+        raise Problem(*body)
+    try:
+        content = json.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise Problem(Code.PARAM_ERROR, "The body is not valid JSON.") from error
+    reason = content.get("reason") if isinstance(content, dict) and content.keys() == {"reason"} else None
+    if not isinstance(reason, str) or not reason.strip() or len(reason) > _REASON_MAX:
+        wrong = {"field": "reason", "reason": f"must be a text of 1 to {_REASON_MAX} characters, and nothing else"}
+        raise Problem(Code.PARAM_ERROR, errors=[wrong])
+    return reason.strip()
+
+
+async def _set_paused(service: Service, stock_id: str, staff: Identity, reason: str, *, paused: bool) -> JSONResponse:
+    counter = service.counters.get(stock_id)
+    if counter is None:
+        raise Problem(Code.RESOURCE_NOT_EXISTS if service.counters else Code.SYSTEM_BUSY)
+    # The vault first: a recovery that comes between the two keeps what was decided.
+    try:
+        async with service.vault.connection() as connection:
+            await catalogue.set_paused(connection, stock_id, paused)
+    except VaultUnavailable as error:
+        raise Problem(Code.SYSTEM_BUSY, "The ledger did not answer; nothing was changed.") from error
+    what = "paused" if paused else "resumed"
+    _log.warning("%s is %s by %s: %r", stock_id, what, staff.user_ref, reason)
+    try:
+        await service.gate.set_paused(counter.stock, paused)
+    except GateUnavailable as error:
+        raise Problem(Code.SYSTEM_BUSY, "The ledger has it, but the gate did not answer: try again.") from error
+    return JSONResponse({"stock_id": stock_id, "paused": paused, "reason": reason}, headers=_NO_STORE)
