@@ -66,6 +66,7 @@ def test_a_field_that_is_not_known_is_allowed() -> None:
         ("1-0", {"user_ref": "é" * 23}, "user_ref"),
         ("1", {}, "stream id"),
         ("1-99999999999", {}, "stream id"),
+        ("1-2147483648", {}, "stream id"),
         ("x-1", {}, "stream id"),
     ],
 )

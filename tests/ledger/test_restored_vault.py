@@ -51,3 +51,15 @@ async def test_a_vault_of_an_earlier_epoch_is_not_trusted_until_it_is_refilled(b
     async with books.working():
         await books.wait_booked(5)
     assert (await books.audit()).ok
+
+
+async def test_a_worker_fences_nothing_away_while_the_vault_is_behind(
+    books: Books, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Claims of an epoch that the vault has forgotten may have been told yes: the worker leaves them where they are."""
+    await books.recover()
+    await books.claim("a")
+    await restore(books, claims=0, epoch=1)
+    async with books.working():
+        await wait_until(lambda: "was the vault restored?" in caplog.text, "the worker says so", within_s=5)
+    assert await books.vault.fetchval("SELECT count(*) FROM dead_letters") == 0

@@ -39,8 +39,6 @@ class Mutant:
         """Return why it cannot be made of this tree, or None if it can."""
         if missing := [test for test in self.tests if not (root / test.partition("::")[0]).is_file()]:
             return f"there is no {missing[0]}"
-        if not self.tests:
-            return "no test is named"
         path = root / self.file
         count = path.read_text(encoding="utf-8").count(self.text) if path.is_file() and self.text else 0
         if self.text and count != 1:
@@ -61,15 +59,20 @@ def all_mutants(root: Path = ROOT) -> list[Mutant]:
     return [*_of_texts(), *_of_guards(root)]
 
 
-def unguarded(root: Path = ROOT) -> list[str]:
-    """Return what is wrong with the catalogue: mutants that cannot be made, guards and names too many or too few."""
-    mutants = all_mutants(root)
+def stale(root: Path = ROOT) -> list[str]:
+    """Return what is wrong with the catalogue: mutants that cannot be made, names twice, guards that are gone."""
+    mutants = [mutant for mutant in all_mutants(root) if mutant.tests]
     wrong = [f"{mutant.name}: {fault}" for mutant in mutants if (fault := mutant.fault(root))]
     names = Counter(mutant.name for mutant in mutants)
     wrong += (f"{name}: {count} mutants have this name" for name, count in names.items() if count > 1)
     known = {guard.name for guard in guards_of(root / "migrations")}
     wrong += (f"{name}: no migration sets it up" for name in _tests_of_guards() if name not in known)
     return wrong
+
+
+def unguarded(root: Path = ROOT) -> list[str]:
+    """Return the guards for which no test is named that fails without them."""
+    return [mutant.name for mutant in all_mutants(root) if not mutant.tests]
 
 
 def dropped() -> list[tuple[str, str]]:

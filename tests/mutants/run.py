@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.mutants.mutant import Mutant, all_mutants, dropped, unguarded
+from tests.mutants.mutant import Mutant, all_mutants, dropped, stale, unguarded
 from tests.mutants.workbench import Result, Workbench, workbench
 
 _AT_ONCE = 2
@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"{mutant.name:52} {mutant.file}" for mutant in chosen)
         _say(f"{name:52} not a mutant: {reason}" for name, reason in dropped())
         return 0
-    if wrong := unguarded():
+    wrong = [*stale(), *(f"{name}: no test is named that fails without it" for name in unguarded())]
+    if wrong:
         _say(f"the catalogue is wrong: {sentence}" for sentence in wrong)
         return 1
     if not chosen:

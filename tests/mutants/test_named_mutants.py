@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests.mutants.guards import guards_of
-from tests.mutants.mutant import ROOT, all_mutants, unguarded
+from tests.mutants.mutant import ROOT, all_mutants, stale
 from tests.mutants.run import needed_tests
 from tests.mutants.workbench import workbench
 
@@ -46,9 +46,9 @@ def test_a_run_that_would_test_the_installed_packages_is_refused() -> None:
     assert "is not of" in result.words
 
 
-def test_every_mutant_can_be_made_and_every_guard_has_one() -> None:
-    """Each text stands once in its file, each test's file is there, and no guard of the migrations is left out."""
-    assert unguarded() == []
+def test_every_mutant_can_be_made() -> None:
+    """Each text stands once in its file, each test's file is there, and the catalogue names no guard that is gone."""
+    assert stale() == []
 
 
 async def test_no_guard_of_the_vault_is_overlooked(vault: asyncpg.Connection) -> None:
