@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 
 from grab_service import logs
-from grab_service.settings import Settings
+from grab_service.settings import Settings, variable_of
 
 _FACTORY = "grab_service.api.app:create_app_from_environment"
 _BACKLOG_MAX = 4096  # connections that wait to be accepted: everyone comes in the same second
 _IDLE_S = 75  # the app's connections outlive the countdown
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  a directory of our own is made there: no disk slows a count down
 
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered first."""
     allow_many_connections()
-    if settings.server == "granian":
-        _serve_with_granian(settings)
-    else:
-        _serve_with_uvicorn(settings)
+    with _shared_counts(settings):
+        if settings.server == "granian":
+            _serve_with_granian(settings)
+        else:
+            _serve_with_uvicorn(settings)
+
+
+@contextmanager
+def _shared_counts(settings: Settings) -> Iterator[None]:
+    """Let the processes to come share their counts, unless there will be one only or the settings say where."""
+    if settings.workers == 1 or settings.counts_dir is not None:
+        yield
+        return
+    place = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="grab-counts-", dir=place) as directory:
+        os.environ[variable_of("counts_dir")] = directory
+        yield
 
 
 def allow_many_connections() -> None:
@@ -48,7 +67,7 @@ def _serve_with_uvicorn(settings: Settings) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        log_config=logs.configuration(),
+        log_config=logs.configuration(settings.log_format),
     )
 
 
@@ -67,5 +86,5 @@ def _serve_with_granian(settings: Settings) -> None:
         respawn_failed_workers=True,
         workers_kill_timeout=settings.shutdown_grace_s,
         log_access=False,
-        log_dictconfig=logs.configuration(),
+        log_dictconfig=logs.configuration(settings.log_format),
     ).serve()

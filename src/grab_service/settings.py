@@ -107,6 +107,20 @@ class Settings(BaseModel):
         int, Unit("ms"), Field(ge=50, le=60_000, description="How often campaigns and epochs are read from the vault.")
     ] = 1000
 
+    counts_dir: Annotated[
+        Path | None,
+        Field(description="Where the API processes of one service share their counts; made by 'grab serve' if needed."),
+    ] = None
+    ledger_metrics_port: Annotated[
+        int, Field(ge=0, le=65_535, description="Port on which a ledger worker tells its metrics; 0 for none.")
+    ] = 0
+    log_format: Annotated[Literal["text", "json"], Field(description="How log lines look.")] = "text"
+    log_one_refusal_in: Annotated[
+        int,
+        Unit("requests"),
+        Field(ge=0, le=1_000_000, description="One in so many refusals and reads is logged; 0 for no line a request."),
+    ] = 1000
+
     jwt_issuer: Annotated[str, Field(description="What 'iss' of the app's tokens must be.")] = ""
     jwt_audience: Annotated[str, Field(min_length=1, description="What 'aud' of the app's tokens must be.")] = "grab"
     token_cache_max: Annotated[

@@ -13,6 +13,7 @@ from math import ceil
 from grab_service import instants
 from grab_service.api import problems
 from grab_service.api.counter import Counter
+from grab_service.api.ending import Ending
 from grab_service.api.problems import Code
 from grab_service.api.reply import Reply
 from grab_service.auth import Authenticator
@@ -69,11 +70,11 @@ class Claims:
         for _ in range(_ASKS_MAX):
             queued = counter.desk.claim(user_ref)
             if queued is None:
-                return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="Too many claims are waiting.")
+                return _busy(Ending.BUSY_QUEUE, request_id, language, "Too many claims are waiting.")
             try:
                 answer = await queued
             except GateUnavailable:
-                return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate did not answer.")
+                return _busy(Ending.BUSY_GATE, request_id, language, "The gate did not answer.")
             if answer.epoch < counter.vault_epoch:
                 return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate is being recovered.")
             if answer.holding is None:
@@ -94,6 +95,10 @@ class Claims:
         if not self.waits_for_ledger or answer.holding.epoch < answer.epoch:
             return Outcome.COMMITTED
         return await counter.confirmations.wait(answer.holding)
+
+
+def _busy(ending: Ending, request_id: str, language: str, detail: str) -> Reply:
+    return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail=detail, ending=ending)
 
 
 def unknown(catalogue: Mapping[str, object]) -> Code:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,6 +33,7 @@ class Front:
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app = app
         self._service = service
+        self._instruments = service.instruments
         self._reception = Reception()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,16 +41,26 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        began_s = perf_counter()
+        instruments = self._instruments
         incoming = self._reception.read(scope)
         path: str = scope["path"]
         method: str = scope["method"]
         if method == "POST" and path.startswith(_CLAIMS_PREFIX) and path.endswith(_CLAIMS_SUFFIX):
-            reply = await self._claim(path[len(_CLAIMS_PREFIX) : -len(_CLAIMS_SUFFIX)], incoming, receive)
-            await reply.send(send, incoming.request_id)
+            stock_id = path[len(_CLAIMS_PREFIX) : -len(_CLAIMS_SUFFIX)]
+            instruments.inflight += 1
+            try:
+                reply = await self._claim(stock_id, incoming, receive)
+                await reply.send(send, incoming.request_id)
+                instruments.claim(incoming.request_id, stock_id, reply, perf_counter() - began_s)
+            finally:
+                instruments.inflight -= 1
         elif path == _STOCK_PATH and method in ("GET", "HEAD"):
-            await self._stock(incoming).send(send, incoming.request_id)
+            reply = self._stock(incoming)
+            await reply.send(send, incoming.request_id)
+            instruments.stock_picture(reply.status, perf_counter() - began_s)
         else:
-            await self._pass_on(incoming, scope, receive, send)
+            await self._pass_on(incoming, scope, receive, instruments.watched(scope, send, incoming.request_id))
 
     async def _claim(self, stock_id: str, incoming: Incoming, receive: Receive) -> Reply:
         service = self._service

@@ -105,8 +105,8 @@ def _invariants(verdicts: Mapping[str, str]) -> dict[str, Any]:
     summary="监控指标",
     response_class=PlainTextResponse,
 )
-async def get_metrics(service: RunningService) -> Response:
-    """Return the metrics of stocks, stores and invariants, as Prometheus reads them.
+def get_metrics(service: RunningService) -> Response:
+    """Return the metrics of stocks, stores, invariants and claims over all processes, as Prometheus reads them.
 
     返回 Prometheus 格式的指标。
     """

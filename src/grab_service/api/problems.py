@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from grab_service import instants
+from grab_service.api.ending import OF_CODE, Ending
 from grab_service.api.reply import NO_STORE, PROBLEM_JSON, Reply
 
 ENGLISH, CHINESE = "en", "zh-CN"
@@ -79,6 +80,7 @@ class Code(Enum):
         self.title = title
         self.chinese = chinese
         self.english = english
+        self.ending = OF_CODE.get(self.name, Ending.ERROR)
 
     @property
     def public_code(self) -> str:
@@ -142,6 +144,7 @@ def reply(
     *,
     detail: str | None = None,
     retry_after_s: int | None = None,
+    ending: Ending | None = None,
     **extensions: Any,
 ) -> Reply:
     """Return the answer for ``code``.
@@ -152,6 +155,7 @@ def reply(
         language: ``zh-CN`` or ``en``.
         detail: A sentence for developers; the English message if None.
         retry_after_s: Seconds after which asking again makes sense; 503 and 429 always say one.
+        ending: How it is counted if it answers a claim; None for what the code says.
         extensions: Further members of the document.
     """
     headers = [NO_STORE, (b"content-language", language.encode())]
@@ -164,4 +168,4 @@ def reply(
     body = json.dumps(
         document(code, request_id, language, detail, **extensions), ensure_ascii=False, separators=(",", ":")
     )
-    return Reply(code.status, body.encode(), PROBLEM_JSON, tuple(headers))
+    return Reply(code.status, body.encode(), PROBLEM_JSON, tuple(headers), ending or code.ending)

@@ -7,6 +7,8 @@ from http import HTTPStatus
 
 from starlette.types import Send
 
+from grab_service.api.ending import Ending
+
 JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
 NO_STORE = (b"cache-control", b"no-store")
@@ -21,12 +23,14 @@ class Reply:
         body: The bytes of the answer.
         content_type: Its media type.
         headers: Further headers, names in lower case.
+        ending: How it is counted if it answers a claim.
     """
 
     status: int
     body: bytes
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = (NO_STORE,)
+    ending: int = Ending.BY_STATUS
 
     async def send(self, send: Send, request_id: str) -> None:
         """Send it, with the headers that every answer carries."""

@@ -14,6 +14,8 @@ from grab_service import resources, snapshot
 from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
 from grab_service.api.history import History
+from grab_service.api.instruments import Instruments
+from grab_service.api.journal import Journal
 from grab_service.api.vault import Vault, VaultUnavailable
 from grab_service.auth import Authenticator
 from grab_service.campaign import Campaign
@@ -49,6 +51,8 @@ class Service:
         history: What the stocks did in the last minutes.
         streams: How many screens this process is telling events.
         verdicts: What the continuous watch says of each invariant; empty while nobody watches.
+        gate_clock_offset_s: How far the gate's clock is ahead of this machine's, as exactly as a call takes.
+        instruments: What the process measures of its own work.
     """
 
     def __init__(self, settings: Settings, keyring: Keyring) -> None:
@@ -71,6 +75,8 @@ class Service:
         self.vault_answers = False
         self.library_is_ours = False
         self.verdicts: Mapping[str, str] = {}
+        self.gate_clock_offset_s = 0.0
+        self.instruments = Instruments(settings.counts_dir, Journal(settings.log_one_refusal_in))
         self.history = History(settings.snapshot_ms)
         self.streams = 0
         self.gate: Gate
@@ -90,6 +96,7 @@ class Service:
         self._keep(self._refresh_catalogue())
         self._keep(self._refresh_snapshot())
         self._keep(self._check_library())
+        self._keep(self.instruments.run())
 
     async def stop(self) -> None:
         """End the tasks and close the connections."""
@@ -99,6 +106,7 @@ class Service:
                 task.cancel()
             await asyncio.wait(self._tasks, timeout=_CANCEL_AGAIN_S)
         await self._exit.aclose()
+        self.instruments.close()
 
     @property
     def is_ready(self) -> bool:
@@ -145,6 +153,7 @@ class Service:
             for stock in campaign.stocks():
                 if stock.stock_id not in self.counters:
                     self.counters[stock.stock_id] = self._counter(stock, tuple(campaign.eligible_regions))
+                    self.instruments.know(stock.stock_id)
         self.campaigns = campaigns
         if self._watch is not None:
             self._watch.cancel()
@@ -179,7 +188,9 @@ class Service:
                         _log.warning("the gate does not answer: %s", error)
             gate_ms = (time.perf_counter() - asked_s) * 1000
             figures = [(stock, known.get(stock.stock_id)) for stock in stocks]
-            self.snapshot = snapshot.take(figures, gate_answers=gate_answers, now_ms=_now_ms())
+            now_ms = _now_ms()
+            self.snapshot = snapshot.take(figures, gate_answers=gate_answers, now_ms=now_ms)
+            self.gate_clock_offset_s = (self.snapshot.as_of_ms - now_ms) / 1000
             self.history.note(self.snapshot, gate_ms)
             await asyncio.sleep(self.settings.snapshot_ms / 1000)
 

@@ -1,0 +1,153 @@
+"""What an API process measures of its own work: claims by outcome, durations, requests under way, its event loop.
+
+The way of a claim pays one call with a few additions to places that were found before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from bisect import bisect_left
+from http import HTTPStatus
+from pathlib import Path
+from time import perf_counter
+
+from starlette.types import Message, Scope, Send
+
+from grab_service.api.ending import OF_STATUS, Ending
+from grab_service.api.journal import Journal
+from grab_service.api.reply import Reply
+from grab_service.api.sheets import Sheets
+
+CLAIMS = "grab_claims_total"
+DURATION = "http_request_duration_seconds"
+LAG = "grab_event_loop_lag_seconds"
+INFLIGHT = "grab_inflight_requests"
+MEMORY = "grab_resident_memory_bytes"
+CPU = "grab_cpu_seconds_total"  # counted in microseconds
+
+DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+LAG_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+CLAIM_ROUTE, STOCK_ROUTE = "/v1/stocks/{stock_id}/claims", "/v1/stock"
+_OTHER = "other"
+UNKNOWN_STOCK = "unknown"  # what a path names is a label only if it is a stock of ours
+
+_CLASSES = 6
+_SUM = len(DURATION_BOUNDS_S) + 1
+_US = 1_000_000
+_TICK_S = 0.25
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_MEMORY_FILE = Path("/proc/self/statm")
+
+
+class Instruments:
+    """Counts and durations of this process, on a sheet that all processes of the service sum up.
+
+    Args:
+        directory: Where the service's processes keep their sheets; None for a process that is alone.
+        journal: Where requests are logged.
+
+    Attributes:
+        sheets: The sheets.
+        inflight: Claims under way in this process.
+    """
+
+    def __init__(self, directory: Path | None, journal: Journal) -> None:
+        self.sheets = Sheets(directory)
+        self.inflight = 0
+        self._journal = journal
+        self._words = self.sheets.own.words
+        self._claims: dict[str, int] = {}
+        self._unknown = self._places_of(UNKNOWN_STOCK)
+        self._claim_durations = self._durations(CLAIM_ROUTE, "POST")
+        self._stock_durations = self._durations(STOCK_ROUTE, "GET")
+        self._others: dict[tuple[str, str], list[int]] = {}
+
+    def know(self, stock_id: str) -> None:
+        """Count the claims of a stock by its name from now on."""
+        self._claims[stock_id] = self._places_of(stock_id)
+
+    def claim(self, request_id: str, stock_id: str, reply: Reply, seconds: float) -> None:
+        """Count an answered claim, and log it if it was won."""
+        words = self._words
+        status = reply.status
+        ending = reply.ending or OF_STATUS[status]
+        stock = self._claims.get(stock_id, self._unknown)
+        words[stock + ending] += 1
+        place = self._claim_durations[status // 100]
+        words[place + bisect_left(DURATION_BOUNDS_S, seconds)] += 1
+        words[place + _SUM] += int(seconds * _US)
+        if status < HTTPStatus.BAD_REQUEST:
+            self._journal.claim(request_id, stock_id, Ending(ending).outcome, seconds)
+        else:
+            self._journal.refused(request_id, stock_id if stock != self._unknown else UNKNOWN_STOCK, ending, seconds)
+
+    def stock_picture(self, status: int, seconds: float) -> None:
+        """Count an answered poll of the stock picture."""
+        self._observe(self._stock_durations[status // 100], DURATION_BOUNDS_S, seconds)
+
+    def watched(self, scope: Scope, send: Send, request_id: str) -> Send:
+        """Return ``send`` for a request of an ordinary route, which is counted when its answer is complete."""
+        began_s, status = perf_counter(), 0
+
+        async def watching(message: Message) -> None:
+            nonlocal status
+            await send(message)
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif not message.get("more_body", False):
+                self._other(scope, request_id, status, perf_counter() - began_s)
+
+        return watching
+
+    async def run(self) -> None:
+        """Measure the event loop and the process until cancelled."""
+        loop = asyncio.get_running_loop()
+        cells = self.sheets.own.cells
+        lag = cells((LAG,), len(LAG_BOUNDS_S) + 2)
+        inflight, memory = cells((INFLIGHT,), is_level=True), cells((MEMORY,), is_level=True)
+        cpu, cpu_before_us = cells((CPU,)), 0
+        while True:
+            due_s = loop.time() + _TICK_S
+            await asyncio.sleep(_TICK_S)
+            self._observe(lag, LAG_BOUNDS_S, max(0.0, loop.time() - due_s))
+            self._words[inflight] = self.inflight
+            self._words[memory] = _resident_bytes()
+            cpu_us = int(sum(os.times()[:2]) * _US)
+            self._words[cpu] += cpu_us - cpu_before_us
+            cpu_before_us = cpu_us
+
+    def close(self) -> None:
+        """Leave the sheet to the process that comes next."""
+        self.sheets.close()
+
+    def _other(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:
+        # What a caller makes up is no label: the template of the path, and a method that the route knows.
+        route, method = getattr(scope.get("route"), "path", _OTHER), scope["method"]
+        if route == _OTHER or status == HTTPStatus.METHOD_NOT_ALLOWED:
+            route = method = _OTHER
+        places = self._others.get((route, method))
+        if places is None:
+            places = self._others[route, method] = self._durations(route, method)
+        self._observe(places[status // 100], DURATION_BOUNDS_S, seconds)
+        self._journal.other(request_id, route, method, status, seconds)
+
+    def _observe(self, place: int, bounds_s: tuple[float, ...], seconds: float) -> None:
+        self._words[place + bisect_left(bounds_s, seconds)] += 1
+        self._words[place + len(bounds_s) + 1] += int(seconds * _US)
+
+    def _places_of(self, stock_id: str) -> int:
+        return self.sheets.own.cells((CLAIMS, stock_id), len(Ending))
+
+    def _durations(self, route: str, method: str) -> list[int]:
+        """Return the places of a route's histograms by class of status: buckets, then the sum in microseconds."""
+        names = [(DURATION, route, method, f"{each}xx") for each in range(_CLASSES)]
+        return [self.sheets.own.cells(name, len(DURATION_BOUNDS_S) + 2) for name in names]
+
+
+def _resident_bytes() -> int:
+    try:
+        return int(_MEMORY_FILE.read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+    except OSError:  # not Linux
+        return 0

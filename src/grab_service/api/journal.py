@@ -1,0 +1,57 @@
+"""The journal: a line for each request that changed something, and for one in so many of the others.
+
+At the opening nearly every answer is a refusal, and a line for each of them would cost more than the answer.  A line
+names the request and what became of it, never who asked, a token, a code or what a path or body holds.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+from grab_service.api.ending import Ending
+
+_log = logging.getLogger("grab_service.requests")
+
+
+class Journal:
+    """Logs requests.
+
+    Args:
+        one_in: How many refusals and reads there are to one that is logged; 0 to log no request at all.
+    """
+
+    def __init__(self, one_in: int) -> None:
+        self._one_in = one_in
+        self._left = 1
+
+    def claim(self, request_id: str, stock_id: str, outcome: str, seconds: float) -> None:
+        """Log the claim of a winner."""
+        if self._one_in:
+            _tell(request_id, "claim", outcome, seconds, stock=stock_id)
+
+    def refused(self, request_id: str, stock_id: str, ending: int, seconds: float) -> None:
+        """Log a claim that won nothing, if it is its turn."""
+        if self._is_chosen():
+            _tell(request_id, "claim", Ending(ending).name.lower(), seconds, stock=stock_id, one_in=self._one_in)
+
+    def other(self, request_id: str, route: str, method: str, status: int, seconds: float) -> None:
+        """Log a request of an ordinary route: what may have changed something, what failed, and some of the reads."""
+        if self._one_in and (method not in ("GET", "HEAD") or status >= HTTPStatus.INTERNAL_SERVER_ERROR):
+            _tell(request_id, f"{method} {route}", str(status), seconds)
+        elif self._is_chosen():
+            _tell(request_id, f"{method} {route}", str(status), seconds, one_in=self._one_in)
+
+    def _is_chosen(self) -> bool:
+        if not self._one_in:
+            return False
+        self._left -= 1
+        if self._left:
+            return False
+        self._left = self._one_in
+        return True
+
+
+def _tell(request_id: str, what: str, outcome: str, seconds: float, **facts: str | int) -> None:
+    members = {"request_id": request_id, "what": what, "outcome": outcome, "ms": round(seconds * 1000, 2), **facts}
+    _log.info("%s", " ".join(f"{name}={value}" for name, value in members.items()), extra={"members": members})
