@@ -90,7 +90,8 @@ async def test_the_watermark_does_not_go_back() -> None:
     waiting = Confirmations(timeout_s=60)
     waiting.advance(progress(5))
     waiting.advance(progress(2))
-    assert (await waiting.wait(holding(4))) is Outcome.COMMITTED
+    assert waiting.is_committed(holding(4), gate_epoch=1)
+    assert waiting.wait(holding(4)).done()
 
 
 async def test_nobody_waits_longer_than_the_timeout() -> None:
