@@ -1,8 +1,8 @@
 """Who is calling: verifies the app's JWTs and this service's tickets (RFC 8725 rules).
 
-Keys come from a local set that is read before the opening; nothing is fetched on the request
-path.  A JWT that verified once is remembered by its hash until it expires, since a signature
-check costs some two hundred microseconds and a user asks for several stocks.
+Keys come from a local set that is read before the opening and, in the background, when it changes;
+nothing is fetched on the request path.  A JWT that verified once is remembered by its hash until it
+expires, since a signature check costs some two hundred microseconds and a user asks for several stocks.
 """
 
 from __future__ import annotations
@@ -56,13 +56,27 @@ class Authenticator:
         user_refs: UserRefs,
         remembered_max: int,
     ) -> None:
-        self._keys = _read_key_set(key_set)
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._documents: dict[str, Mapping[str, Any]] = {}
         self._issuer = issuer
         self._audience = audience
         self._tickets = tickets
         self._user_refs = user_refs
         self._remembered: dict[bytes, Identity] = {}
         self._remembered_max = remembered_max
+        self.renew(key_set)
+
+    def renew(self, key_set: Mapping[str, Any]) -> None:
+        """Believe these public keys from now on; tokens are forgotten when a key has gone or has changed.
+
+        Raises:
+            KeySetInvalid: The set cannot be used; the keys stay as they were.
+        """
+        self._keys = _read_key_set(key_set)
+        documents = {document["kid"]: document for document in key_set["keys"]}
+        if any(documents.get(kid) != document for kid, document in self._documents.items()):
+            self._remembered.clear()
+        self._documents = documents
 
     def identify(self, authorization: Iterable[bytes]) -> Identity | Distrust:
         """Return who sent a request with these ``Authorization`` header values."""

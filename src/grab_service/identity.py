@@ -11,10 +11,10 @@ EVERY_MERCHANT = "*"
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A caller whose token was verified.
+    """A caller whose token or signature was verified.
 
     Attributes:
-        user_ref: The user's reference in the stores.
+        user_ref: The user's reference in the stores; ``client:`` and its id for a back end.
         region: Six-digit division code of the user, ``500110``.
         scopes: What the token allows.
         expires_at_s: Unix seconds after which the token is worth nothing.
@@ -33,9 +33,9 @@ class Identity:
 
 
 class Distrust(Enum):
-    """Why a token was not believed; the value is the sentence for the caller's developers."""
+    """Why a caller was not believed; the value is the sentence for the caller's developers."""
 
-    MISSING = "The Authorization header is missing; send it once, as 'Bearer TOKEN'."
+    MISSING = "The Authorization header is missing; send it once, as 'Bearer TOKEN' or as a signature."
     REPEATED = "The Authorization header was sent more than once."
     MALFORMED = "The token is not a well-formed JWT or ticket."
     ALGORITHM = "The token's header is refused: algorithm, type or an extension is not accepted."
@@ -45,3 +45,7 @@ class Distrust(Enum):
     NOT_YET_VALID = "The token is not valid yet; check the issuer's clock."
     AUDIENCE = "The token was issued by or for somebody else (iss, aud)."
     CLAIMS = "A claim of the token is missing or malformed: exp, sub, scope, region or merchants."
+    UNSHAPED = "The Authorization header of a signed request is not of its exact shape."
+    TIMESTAMP = "The request was signed too long ago or in the future; check the client's clock."
+    CONTENT = "The body is not the one that was signed."
+    REPLAYED = "The nonce was used before, or the key was revoked just now; sign anew."

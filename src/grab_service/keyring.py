@@ -28,12 +28,14 @@ class Keyring:
         ticket_key: Signs tickets.
         voucher_key: Voucher codes are derived from it.
         pepper: Users' references are derived from it.
+        client_key: The secrets of clients with HMAC are derived from it; None where there are none.
     """
 
     jwks: Mapping[str, Any]
     ticket_key: bytes = field(repr=False)
     voucher_key: bytes = field(repr=False)
     pepper: bytes = field(repr=False)
+    client_key: bytes | None = field(repr=False, default=None)
 
 
 def load(settings: Settings) -> Keyring:
@@ -43,13 +45,16 @@ def load(settings: Settings) -> Keyring:
         KeyringInvalid: One is not set, cannot be read or is too weak, or two secrets are the same.
     """
     keyring = Keyring(
-        jwks=_read_key_set(settings.jwks_file),
+        jwks=read_key_set(settings.jwks_file),
         ticket_key=read_secret("ticket_key_file", settings.ticket_key_file),
         voucher_key=read_secret("voucher_key_file", settings.voucher_key_file),
         pepper=read_secret("pepper_file", settings.pepper_file),
+        client_key=read_secret("client_key_file", settings.client_key_file) if settings.client_key_file else None,
     )
-    if len({keyring.ticket_key, keyring.voucher_key, keyring.pepper}) < 3:  # noqa: PLR2004  as many as stand here
-        raise KeyringInvalid("ticket key, voucher key and pepper must be three different secrets")
+    secrets = [keyring.ticket_key, keyring.voucher_key, keyring.pepper]
+    secrets += [keyring.client_key] if keyring.client_key else []
+    if len(set(secrets)) < len(secrets):
+        raise KeyringInvalid("ticket key, voucher key, pepper and client key must be different secrets")
     return keyring
 
 
@@ -74,7 +79,12 @@ def read_secret(setting: str, path: Path | None) -> bytes:
     return secret
 
 
-def _read_key_set(path: Path | None) -> Mapping[str, Any]:
+def read_key_set(path: Path | None) -> Mapping[str, Any]:
+    """Read the app's public keys.
+
+    Raises:
+        KeyringInvalid: There is no file, or no key set in it.
+    """
     try:
         key_set = json.loads(_read("jwks_file", path))
     except ValueError as error:

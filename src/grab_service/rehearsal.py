@@ -51,6 +51,7 @@ class RehearsalKeys:
             "ticket_key_file": self.directory / "ticket.key",
             "voucher_key_file": self.directory / "voucher.key",
             "pepper_file": self.directory / "pepper.key",
+            "client_key_file": self.directory / "client.key",
         }
 
     def make(self) -> None:
@@ -60,7 +61,7 @@ class RehearsalKeys:
             OSError: The directory cannot be written.
         """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name in ("ticket.key", "voucher.key", "pepper.key"):
+        for name in ("ticket.key", "voucher.key", "pepper.key", "client.key"):
             _write_once(self.directory / name, lambda: secrets.token_hex(_SECRET_BYTES).encode() + b"\n")
         _write_once(self.jwt_key_file, _new_private_key)
         _write_once(self.directory / "jwks.json", lambda: _key_set_of(self._private_key()))

@@ -1,4 +1,8 @@
-"""What ordinary routes need of a request: its facts, the service, and who is asking."""
+"""What ordinary routes need of a request: its facts, the service, and who is asking.
+
+``admit`` guards every route of the router by the table of scopes, before anything else of the request
+is looked at; users and staff come with a token, back ends with a signature.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from grab_service.api import scopes, signed
 from grab_service.api.incoming import Incoming
 from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
@@ -24,16 +29,45 @@ def service_of(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-def identity_with(request: Request, scopes: AbstractSet[str]) -> Identity:
-    """Return the caller, whose token must allow one of the scopes.
+async def admit(request: Request) -> None:
+    """Let a request pass that the table of scopes allows.
+
+    Raises:
+        Problem: SIGN_ERROR or FORBIDDEN; for a signed request also what is wrong with its body, and SYSTEM_BUSY.
+    """
+    route = f"{request.method} {request.scope['route'].path}"
+    if scopes.is_for_everybody(route):
+        return
+    incoming, service = incoming_of(request), service_of(request)
+    signature = None
+    if incoming.replay is not None:
+        signature, identity = signed.identify(service, incoming, request.scope)
+    else:
+        identity = _bearer(service, incoming)
+    if not scopes.suffices(route, identity.scopes):
+        raise Problem(Code.FORBIDDEN)
+    if signature is not None:
+        await signed.accept(service, incoming, signature)
+    incoming.identity = identity
+
+
+def _bearer(service: Service, incoming: Incoming) -> Identity:
+    verdict = service.authenticator.identify(incoming.authorization)
+    if isinstance(verdict, Distrust):
+        raise Problem(Code.SIGN_ERROR, verdict.value)
+    return verdict
+
+
+def identity_with(request: Request, allowed: AbstractSet[str]) -> Identity:
+    """Return the caller, who was admitted and has one of the scopes, by token or as a client that has signed.
 
     Raises:
         Problem: SIGN_ERROR or FORBIDDEN.
     """
-    identity = service_of(request).authenticator.identify(incoming_of(request).authorization)
-    if isinstance(identity, Distrust):
-        raise Problem(Code.SIGN_ERROR, identity.value)
-    if identity.scopes.isdisjoint(scopes):
+    identity = incoming_of(request).identity
+    if identity is None:
+        raise Problem(Code.SIGN_ERROR, Distrust.MISSING.value)
+    if identity.scopes.isdisjoint(allowed):
         raise Problem(Code.FORBIDDEN)
     return identity
 

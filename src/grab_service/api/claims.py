@@ -16,11 +16,11 @@ from grab_service.api.counter import Counter
 from grab_service.api.ending import Ending
 from grab_service.api.problems import Code
 from grab_service.api.reply import Reply
+from grab_service.api.scopes import CLAIM_ROUTE, suffices
 from grab_service.auth import Authenticator
 from grab_service.confirm import Outcome
 from grab_service.gate import Answer, GateUnavailable, Letter
-from grab_service.identity import Distrust, Identity
-from grab_service.tickets import CLAIM_SCOPE
+from grab_service.identity import Distrust
 
 _ASKS_MAX = 3  # a recovery between claim and confirmation makes a request ask again, this often at most
 
@@ -56,12 +56,13 @@ class Claims:
         identity = self._authenticator.identify(authorization)
         if isinstance(identity, Distrust):
             return problems.reply(Code.SIGN_ERROR, request_id, language, detail=identity.value)
+        if not suffices(CLAIM_ROUTE, identity.scopes):
+            return problems.reply(Code.FORBIDDEN, request_id, language)
         counter = self._counters.get(stock_id)
         if counter is None:
             return problems.reply(unknown(self._counters), request_id, language)
-        refusal = _not_allowed(identity, counter)
-        if refusal is not None:
-            return problems.reply(refusal, request_id, language)
+        if not identity.region.startswith(counter.eligible_regions):
+            return problems.reply(Code.NOT_ELIGIBLE, request_id, language)
 
         return await self._claim(counter, identity.user_ref, language, request_id)
 
@@ -104,14 +105,6 @@ def _busy(ending: Ending, request_id: str, language: str, detail: str) -> Reply:
 def unknown(catalogue: Mapping[str, object]) -> Code:
     """Return the code for an id that is not in the catalogue; a process that has not read it yet cannot say no."""
     return Code.RESOURCE_NOT_EXISTS if catalogue else Code.SYSTEM_BUSY
-
-
-def _not_allowed(identity: Identity, counter: Counter) -> Code | None:
-    if CLAIM_SCOPE not in identity.scopes:
-        return Code.FORBIDDEN
-    if not identity.region.startswith(counter.eligible_regions):
-        return Code.NOT_ELIGIBLE
-    return None
 
 
 def _refusal(answer: Answer, counter: Counter, request_id: str, language: str) -> Reply:

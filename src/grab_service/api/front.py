@@ -10,10 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grab_service import instants
 from grab_service.api import problems
-from grab_service.api.incoming import Incoming, Reception, refuse_content
+from grab_service.api.incoming import Incoming, Reception, Replay, refuse_content
 from grab_service.api.problems import Code
 from grab_service.api.reply import Reply
 from grab_service.api.service import Service
+from grab_service.signatures import looks_signed
 
 _log = logging.getLogger(__name__)
 
@@ -83,6 +84,8 @@ class Front:
 
     async def _pass_on(self, incoming: Incoming, scope: Scope, receive: Receive, send: Send) -> None:
         scope["state"]["incoming"] = incoming
+        if incoming.authorization and looks_signed(incoming.authorization[0]):
+            receive = incoming.replay = Replay(receive)
         has_begun = False
 
         async def send_with_headers(message: Message) -> None:

@@ -8,10 +8,11 @@ import re
 import secrets
 from dataclasses import dataclass
 
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from grab_service.api import problems
 from grab_service.api.problems import Code
+from grab_service.identity import Identity
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -28,6 +29,8 @@ class Incoming:
         content_type: The media type of the body.
         has_body: Whether the headers announce a body.
         body_length: The announced length, None when it is not told or not a number.
+        identity: Who is asking, once the request was admitted to a route that is not for everybody.
+        replay: The body of a signed request, which is read twice: to compare it, and by the route.
     """
 
     request_id: str
@@ -37,6 +40,34 @@ class Incoming:
     content_type: bytes = b""
     has_body: bool = False
     body_length: int | None = None
+    identity: Identity | None = None
+    replay: Replay | None = None
+
+
+class Replay:
+    """The receiving end of a request whose body can be taken in whole, and is then told once more.
+
+    Args:
+        receive: The server's.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._taken: bytes | None = None
+
+    async def take(self, body_bytes_max: int) -> bytes | tuple[Code, str]:
+        """Read the whole body, or return what is wrong with it."""
+        body = await _read_all(self._receive, body_bytes_max)
+        if isinstance(body, bytes):
+            self._taken = body
+        return body
+
+    async def __call__(self) -> Message:
+        """Return the next message of the request."""
+        if self._taken is None:
+            return await self._receive()
+        body, self._taken = self._taken, None
+        return {"type": "http.request", "body": body, "more_body": False}
 
 
 class Reception:
@@ -77,10 +108,18 @@ async def read_body(incoming: Incoming, receive: Receive, body_bytes_max: int) -
     """Read a body of JSON, empty if there is none, or return what is wrong with it."""
     if not incoming.has_body:
         return b""
-    too_large = (Code.TOO_LARGE, f"The body must not exceed {body_bytes_max} bytes.")
     if incoming.body_length is not None and incoming.body_length > body_bytes_max:
-        return too_large
-    body = b""
+        return _too_large(body_bytes_max)
+    body = await _read_all(receive, body_bytes_max)
+    if isinstance(body, tuple):
+        return body
+    if body.strip() and not incoming.content_type.lower().startswith(b"application/json"):
+        return (Code.PARAM_ERROR, "A body must be sent as application/json.")
+    return body.strip()
+
+
+async def _read_all(receive: Receive, body_bytes_max: int) -> bytes | tuple[Code, str]:
+    body = bytearray()
     more = True
     while more:
         message = await receive()
@@ -88,11 +127,13 @@ async def read_body(incoming: Incoming, receive: Receive, body_bytes_max: int) -
             return (Code.PARAM_ERROR, "The body ended early.")
         body += message.get("body", b"")
         if len(body) > body_bytes_max:
-            return too_large
+            return _too_large(body_bytes_max)
         more = message.get("more_body", False)
-    if body.strip() and not incoming.content_type.lower().startswith(b"application/json"):
-        return (Code.PARAM_ERROR, "A body must be sent as application/json.")
-    return body.strip()
+    return bytes(body)
+
+
+def _too_large(body_bytes_max: int) -> tuple[Code, str]:
+    return (Code.TOO_LARGE, f"The body must not exceed {body_bytes_max} bytes.")
 
 
 async def refuse_content(incoming: Incoming, receive: Receive, body_bytes_max: int) -> tuple[Code, str] | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from grab_service import gate as gates
 from grab_service import resources, snapshot
+from grab_service.api import trust
 from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
 from grab_service.api.history import History
@@ -19,6 +20,7 @@ from grab_service.api.journal import Journal
 from grab_service.api.vault import Vault, VaultUnavailable
 from grab_service.auth import Authenticator
 from grab_service.campaign import Campaign
+from grab_service.clients import Clients
 from grab_service.confirm import Confirmations, Watch
 from grab_service.desk import Desk
 from grab_service.gate import Counts, Gate, GateUnavailable
@@ -40,7 +42,8 @@ class Service:
 
     Attributes:
         settings: The settings.
-        authenticator: Says who is asking.
+        authenticator: Says who is asking with a token.
+        clients: Says who is asking with a signature.
         tickets: Issues tickets.
         codes: Derives voucher codes.
         user_refs: Derives users' references.
@@ -68,6 +71,8 @@ class Service:
             user_refs=self.user_refs,
             remembered_max=settings.token_cache_max,
         )
+        self.clients = Clients()
+        self._keyring = keyring
         self.counters: dict[str, Counter] = {}
         self.campaigns: dict[str, Campaign] = {}
         self.claims = Claims(self.counters, self.authenticator, waits_for_ledger=settings.ack == "ledger")
@@ -97,6 +102,8 @@ class Service:
         self._keep(self._refresh_snapshot())
         self._keep(self._check_library())
         self._keep(self.instruments.run())
+        self._keep(trust.renew_clients(self.clients, self.vault, self._keyring, settings.catalogue_refresh_ms))
+        self._keep(trust.renew_key_set(self.authenticator, settings, self._keyring))
 
     async def stop(self) -> None:
         """End the tasks and close the connections."""

@@ -1,0 +1,98 @@
+"""Which scope each route asks for: deny by default, one table.
+
+A route that does not stand here is not served: the application refuses to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from fastapi.routing import APIRoute, APIRouter
+from starlette.routing import BaseRoute
+
+from grab_service.identity import MERCHANT_SCOPE
+from grab_service.tickets import CLAIM_SCOPE
+
+REGISTER_SCOPE = "merchant:register"
+CLAIM_ROUTE = "POST /v1/stocks/{stock_id}/claims"
+
+_EVERYBODY: frozenset[str] = frozenset()
+_USERS = frozenset({CLAIM_SCOPE})
+_TILLS = frozenset({MERCHANT_SCOPE})
+_ROUND_OFFICERS = frozenset({"admin:round"})
+
+# Any one of the scopes is enough; none means that everybody may ask, also without a token.
+TABLE: Mapping[str, frozenset[str]] = {
+    CLAIM_ROUTE: _USERS,
+    "POST /v1/tickets": _USERS,
+    "GET /v1/stocks/{stock_id}/claims/me": _USERS,
+    "GET /v1/me/vouchers": _USERS,
+    "POST /v1/merchants": frozenset({REGISTER_SCOPE, MERCHANT_SCOPE}),
+    "POST /v1/redemptions": _TILLS,
+    "GET /v1/redemptions/{redemption_id}": _TILLS,
+    "POST /v1/redemptions/{redemption_id}/reversal": _TILLS,
+    "POST /v1/refunds": _TILLS,
+    "POST /v1/admin/stocks/{stock_id}/pause": _ROUND_OFFICERS,
+    "POST /v1/admin/stocks/{stock_id}/resume": _ROUND_OFFICERS,
+    "GET /v1/merchants": _EVERYBODY,
+    "GET /v1/campaigns/{campaign_id}": _EVERYBODY,
+    "GET /v1/stock": _EVERYBODY,
+    "GET /v1/time": _EVERYBODY,
+    "GET /livez": _EVERYBODY,
+    "GET /readyz": _EVERYBODY,
+    "GET /healthz": _EVERYBODY,
+    "GET /metrics": _EVERYBODY,
+    "GET /v1/ops/events": _EVERYBODY,
+    "GET /": _EVERYBODY,
+    "HEAD /": _EVERYBODY,
+    "GET /ops": _EVERYBODY,
+    "HEAD /ops": _EVERYBODY,
+    "GET /pages/{version}/{name:path}": _EVERYBODY,
+    "HEAD /pages/{version}/{name:path}": _EVERYBODY,
+    "POST /rehearsal/token": _EVERYBODY,
+    "GET /docs": _EVERYBODY,
+    "GET /docs/swagger-ui.css": _EVERYBODY,
+    "GET /docs/swagger-ui-bundle.js": _EVERYBODY,
+}
+# Not of the router's own kind, so no dependency guards it; it says what /docs shows.
+_UNGUARDED = frozenset({"/openapi.json"})
+
+
+class RoutesUnguarded(Exception):
+    """A route is not in the table; the message names each."""
+
+
+def suffices(route: str, scopes: frozenset[str]) -> bool:
+    """Whether a caller with these scopes may ask a route that is not for everybody."""
+    return not TABLE[route].isdisjoint(scopes)
+
+
+def is_for_everybody(route: str) -> bool:
+    """Whether a route asks nobody who he is."""
+    return not TABLE[route]
+
+
+def check(routes: Iterable[BaseRoute], table: Mapping[str, frozenset[str]] = TABLE) -> None:
+    """See that the table has an entry for each route.
+
+    Raises:
+        RoutesUnguarded: It has not.
+    """
+    unknown = sorted(names_of(routes) - table.keys())
+    if unknown:
+        raise RoutesUnguarded(f"without an entry in the table of scopes: {', '.join(unknown)}")
+
+
+def names_of(routes: Iterable[BaseRoute]) -> frozenset[str]:
+    """Return the routes as the table names them; one that no dependency can guard has a question mark."""
+    names: set[str] = set()
+    for route in routes:
+        path = getattr(route, "path", type(route).__name__)
+        included = getattr(route, "original_router", None)
+        if isinstance(included, APIRouter) and not included.prefix:
+            names |= names_of(included.routes)
+        elif isinstance(route, APIRoute):
+            names |= {f"{method} {path}" for method in route.methods or ()}
+        elif path not in _UNGUARDED:
+            names.add(f"? {path}")
+    return frozenset(names)

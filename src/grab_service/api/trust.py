@@ -1,0 +1,84 @@
+"""Keeps current whom a process believes: the clients' keys from the vault, the app's key set from its file."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+
+from grab_service import keyring, signatures
+from grab_service.api.vault import Vault, VaultUnavailable
+from grab_service.auth import Authenticator, KeySetInvalid
+from grab_service.clients import ClientKey, Clients
+from grab_service.keyring import Keyring, KeyringInvalid
+from grab_service.settings import Settings
+from grab_service.signatures import Algorithm
+from ledger import clients as stored_clients
+from ledger.clients import KeyRow
+
+_log = logging.getLogger(__name__)
+
+_KEY_SET_LOOK_S = 1.0
+_FORGET_S = 60.0
+
+
+async def renew_clients(clients: Clients, vault: Vault, keys: Keyring, period_ms: int) -> None:
+    """Read the clients' keys again and again, and let the vault forget old nonces."""
+    forget_at_s = time.monotonic() + _FORGET_S
+    is_told = False
+    while True:
+        try:
+            async with vault.connection() as connection:
+                clients.renew(trusted(await stored_clients.keys(connection), keys.client_key))
+                if time.monotonic() >= forget_at_s:
+                    await stored_clients.forget_nonces(connection)
+                    forget_at_s = time.monotonic() + _FORGET_S
+            is_told = False
+        except VaultUnavailable as error:
+            if not is_told:
+                _log.warning("the clients' keys cannot be read: %s", error)
+            is_told = True
+        await asyncio.sleep(period_ms / 1000)
+
+
+async def renew_key_set(authenticator: Authenticator, settings: Settings, keys: Keyring) -> None:
+    """Read the app's key set again when its file has changed; a set that cannot be used changes nothing."""
+    known, told = keys.jwks, ""
+    while True:
+        await asyncio.sleep(_KEY_SET_LOOK_S)
+        try:
+            found = await asyncio.to_thread(keyring.read_key_set, settings.jwks_file)
+            if found != known:
+                authenticator.renew(found)
+                known = found
+                _log.info("believing tokens under %d keys of %s", len(known["keys"]), settings.jwks_file)
+            told = ""
+        except (KeyringInvalid, KeySetInvalid) as error:
+            if str(error) != told:
+                _log.error("the app's keys stay as they were: %s", error)
+            told = str(error)
+
+
+def trusted(rows: Iterable[KeyRow], client_key: bytes | None) -> list[ClientKey]:
+    """Return the stored keys that can be believed; those with HMAC only where their secrets can be derived."""
+    return [
+        ClientKey(
+            client_id=row.client_id,
+            key_id=row.key_id,
+            algorithm=Algorithm(row.algorithm),
+            material=material,
+            valid_from_s=row.valid_from.timestamp(),
+            valid_until_s=row.valid_until.timestamp(),
+            scopes=frozenset(row.scopes),
+            merchants=frozenset(row.merchants),
+        )
+        for row in rows
+        if row.revoked_at is None and (material := _material_of(row, client_key)) is not None
+    ]
+
+
+def _material_of(row: KeyRow, client_key: bytes | None) -> bytes | None:
+    if row.algorithm == Algorithm.ED25519:
+        return row.public_key
+    return None if client_key is None else signatures.hmac_secret(client_key, row.key_id)

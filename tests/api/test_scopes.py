@@ -1,0 +1,99 @@
+"""The table of scopes against the running service: every route with every scope and with none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from grab_service.api import scopes
+from grab_service.api.app import create_app
+from grab_service.api.front import Front
+from grab_service.api.scopes import CLAIM_ROUTE, TABLE, RoutesUnguarded
+from grab_service.rehearsal import RehearsalKeys
+from tests.api.conftest import Site
+
+EVERY_SCOPE = ["claim", "claim:read", "merchant:redeem", "merchant:register", "merchant:refund"]
+EVERY_SCOPE += ["admin:read", "admin:round", "admin:fund", "admin:settle", "audit:read"]
+_METHODS = {"get", "post", "put", "patch", "delete"}
+
+
+def _application(site: Site) -> FastAPI:
+    front = create_app(site.settings)
+    assert isinstance(front, Front)
+    assert isinstance(front._app, FastAPI)
+    return front._app
+
+
+def _bearer(site: Site, scope: str) -> dict[str, str]:
+    assert site.settings.jwks_file is not None
+    sign = RehearsalKeys(site.settings.jwks_file.parent).signer(
+        issuer=site.settings.jwt_issuer, audience=site.settings.jwt_audience, now_s=int(time.time())
+    )
+    return {"Authorization": f"Bearer {sign('u1', '500110', scope)}"}
+
+
+async def _ask(api: httpx.AsyncClient, route: str, headers: Mapping[str, str]) -> httpx.Response:
+    method, _, path = route.partition(" ")
+    for name in ("{stock_id}", "{redemption_id}", "{campaign_id}"):
+        path = path.replace(name, "unknown")
+    return await api.request(method, path, headers=headers)
+
+
+async def _documented(api: httpx.AsyncClient) -> list[str]:
+    document = (await api.get("/openapi.json")).json()
+    return [
+        f"{method.upper()} {path}"
+        for path, methods in document["paths"].items()
+        for method in methods
+        if method in _METHODS
+    ]
+
+
+async def test_every_route_asks_for_the_scope_of_the_table(site: Site, api: httpx.AsyncClient) -> None:
+    """With a scope of the table a route goes on to its own checks; with any other it is 403, with no token 401."""
+    routes = await _documented(api)
+    assert CLAIM_ROUTE in routes
+    allowed: dict[str, set[str]] = {}
+    for route in routes:
+        anonymous = await _ask(api, route, {})
+        if anonymous.status_code != 401:
+            allowed[route] = set()
+            continue
+        answers = {scope: await _ask(api, route, _bearer(site, scope)) for scope in EVERY_SCOPE}
+        assert all(answer.status_code not in (401, 405) for answer in answers.values()), route
+        allowed[route] = {scope for scope, answer in answers.items() if answer.status_code != 403}
+        assert (await _ask(api, route, _bearer(site, ""))).status_code == 403
+    assert allowed == {route: set(TABLE[route]) for route in routes}
+
+
+async def test_the_scope_is_asked_for_before_the_request_is_looked_at(site: Site, api: httpx.AsyncClient) -> None:
+    """Who may not ask learns nothing of what a route takes."""
+    path = "/v1/me/vouchers?state=GONE"
+    assert (await api.get(path)).status_code == 401
+    assert (await api.get(path, headers=_bearer(site, "merchant:redeem"))).status_code == 403
+    assert (await api.get(path, headers=_bearer(site, "claim"))).status_code == 422
+
+
+async def test_the_table_and_the_routes_are_the_same(site: Site) -> None:
+    """No route is without an entry, and no entry without a route."""
+    assert scopes.names_of(_application(site).routes) == TABLE.keys()
+
+
+@pytest.mark.parametrize("forgotten", ["POST /v1/redemptions", "GET /docs"])
+async def test_a_route_without_an_entry_is_not_served(site: Site, forgotten: str) -> None:
+    """The application refuses to start."""
+    table = {route: allowed for route, allowed in TABLE.items() if route != forgotten}
+    with pytest.raises(RoutesUnguarded, match=forgotten):
+        scopes.check(_application(site).routes, table)
+
+
+async def test_a_route_that_nothing_guards_is_not_served(site: Site) -> None:
+    """What is mounted beside the router would be open to everybody."""
+    app = _application(site)
+    app.mount("/more", FastAPI())
+    with pytest.raises(RoutesUnguarded, match="/more"):
+        scopes.check(app.routes)
