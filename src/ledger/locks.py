@@ -6,3 +6,4 @@ WORKER = 7_403  # 0, shared: every worker, so that they can count each other
 RECOVERY = 7_404  # 0: one recovery at a time
 WATCH = 7_405  # 0: the one worker that watches the invariants
 UPKEEP = 7_406  # 0: the one worker that expires vouchers and seals rounds
+SEAL = 7_407  # 0: the one that puts rows into blocks

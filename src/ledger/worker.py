@@ -14,6 +14,7 @@ import asyncpg
 from ledger import catalogue, locks
 from ledger.catalogue import StockRow
 from ledger.follower import Follower, Tally
+from ledger.seal import Sealer
 from ledger.session import vault_session
 from ledger.statements import statement
 from ledger.trouble import TROUBLE, Condition, pause
@@ -58,6 +59,7 @@ class Worker:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(Watch(self._database_url, self._redis_url).run(stop), name="watch")
             tasks.create_task(Upkeep(self._database_url, self._redis_url).run(stop), name="upkeep")
+            tasks.create_task(Sealer(self._database_url).run(stop), name="sealer")
             try:
                 await self._share(tasks, stop)
             finally:
