@@ -13,12 +13,14 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
+from prometheus_client import Histogram
 
 from ledger import catalogue, locks
 from ledger.catalogue import StockRow
+from ledger.corridor import StockKeys
 from ledger.record import FENCED, RawEntry, Recorded, record
 from ledger.session import vault_session
 from ledger.statements import statement
@@ -29,8 +31,14 @@ _log = logging.getLogger(__name__)
 
 _LOOK_BACK_BATCHES = 20  # in a rush that never pauses: how soon entries given to a worker that is gone are taken up
 
+_BATCH_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
 _TRY_LOCK = statement("try_lock")
 _COUNT_CLAIMS = statement("count_claims")
+
+
+def _durations() -> Histogram:
+    return Histogram("ledger_batch_duration_seconds", "Of a batch.", registry=None, buckets=_BATCH_BOUNDS_S)
 
 
 @dataclass(slots=True)
@@ -43,6 +51,8 @@ class Tally:
         replayed: Entries that it had already.
         refused: Entries that it refused.
         last_commit_s: When the last batch was committed, Unix seconds; 0 before the first.
+        reasons: Entries that it refused, by reason.
+        durations: How long batches took, from the read to the acknowledgement.
     """
 
     batches: int = 0
@@ -50,6 +60,8 @@ class Tally:
     replayed: int = 0
     refused: int = 0
     last_commit_s: float = 0.0
+    reasons: Counter[str] = field(default_factory=Counter)
+    durations: Histogram = field(default_factory=_durations)
 
     def add(self, done: Recorded) -> None:
         """Count one batch."""
@@ -57,6 +69,7 @@ class Tally:
         self.recorded += done.recorded
         self.replayed += done.replayed
         self.refused += len(done.refused)
+        self.reasons.update(each.reason for each in done.refused)
         self.last_commit_s = time.time()
 
 
@@ -73,6 +86,9 @@ class Follower:
         database_url: The vault.
         redis_url: The gate.
         tally: Where to count.
+
+    Attributes:
+        keys: Of the stock at the gate, once the stock is this worker's own.
     """
 
     def __init__(self, stock_id: str, stock_no: int, database_url: str, redis_url: str, tally: Tally) -> None:
@@ -83,6 +99,7 @@ class Follower:
         self._tally = tally
         self._condition = Condition(stock_id)
         self.stop = asyncio.Event()
+        self.keys: StockKeys | None = None
 
     async def run(self) -> None:
         """Work until stopped, or until another worker has the stock; the batch in hand is finished."""
@@ -93,6 +110,7 @@ class Follower:
                         return
                     async with gate_client(self._redis_url) as gate:
                         stock = await self._stock(vault)
+                        self.keys = stock.keys
                         while not self.stop.is_set():
                             stock = await self._follow(vault, ClaimsStream(gate, stock.keys), stock)
             except (*TROUBLE, _GateMovedOn) as error:
@@ -108,7 +126,8 @@ class Follower:
         while not self.stop.is_set():
             entries = await stream.read(which)
             if entries:
-                booked = await self._record(vault, stream, stock, entries, booked)
+                with self._tally.durations.time():
+                    booked = await self._record(vault, stream, stock, entries, booked)
                 batches += 1
                 if batches % _LOOK_BACK_BATCHES == 0:
                     which = UNACKNOWLEDGED

@@ -8,11 +8,13 @@ the others take over when one goes.  One of them also watches the invariants.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import asyncpg
 
 from ledger import catalogue, locks
 from ledger.catalogue import StockRow
+from ledger.corridor import StockKeys
 from ledger.follower import Follower, Tally
 from ledger.seal import Sealer
 from ledger.session import vault_session
@@ -49,6 +51,11 @@ class Worker:
     def stock_ids(self) -> frozenset[str]:
         """The stocks it follows now."""
         return frozenset(self._followers)
+
+    @property
+    def keys(self) -> Mapping[str, StockKeys]:
+        """The keys of these stocks at the gate."""
+        return {name: each.keys for name, each in self._followers.items() if each.keys is not None}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set; the batches in hand are finished.  No outage of a store ends it.

@@ -65,13 +65,10 @@ async def test_durations_are_told_by_route_and_class_of_status(site: Site) -> No
     assert counted("/v1/campaigns/{campaign_id}", "GET", "4xx") == 1
     assert counted("/livez", "GET", "2xx") == 1
     assert counted("other", "other", "4xx") == 2
-    buckets = [
-        number
-        for (name, labels), number in samples.items()
-        if name.endswith("seconds_bucket") and ("route", "/livez") in labels
-    ]
-    assert buckets == sorted(buckets)
-    assert buckets[-1] == 1
+    livez = {key: number for key, number in samples.items() if ("route", "/livez") in key[1]}
+    buckets = [number for (name, _), number in livez.items() if name.endswith("_bucket")]
+    assert len(buckets) > 10
+    assert max(buckets) == 1
 
 
 async def test_two_processes_tell_the_sum_of_both(site: Site, tmp_path: Path) -> None:

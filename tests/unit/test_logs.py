@@ -10,10 +10,13 @@ import pytest
 
 from grab_service import logs
 from grab_service.api.ending import Ending
+from grab_service.api.instruments import Instruments
 from grab_service.api.journal import Journal
+from grab_service.api.reply import Reply
 
 _JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 _TICKET = "t1.1790000000.500110.1AbCdEfGhIjKlMnOpQrStUv.c2lnbmF0dXJlc2lnbmE"
+_SOLD_OUT = Reply(409, b"", ending=Ending.SOLD_OUT)
 
 
 def _record(message: str, *arguments: object) -> logging.LogRecord:
@@ -55,15 +58,16 @@ def test_an_exception_is_one_json_line() -> None:
 def test_winners_and_changes_are_logged_and_one_in_so_many_of_the_rest(caplog: pytest.LogCaptureFixture) -> None:
     """A refusal's line says for how many it stands."""
     journal = Journal(100)
+    instruments = Instruments(None, journal)
     with caplog.at_level(logging.INFO, "grab_service.requests"):
         for number in range(250):
-            journal.refused(f"r{number}", "s", Ending.SOLD_OUT, 0.001)
+            instruments.claim(f"r{number}", "s", _SOLD_OUT, 0.001)
         journal.claim("w", "s", "ok", 0.1)
         journal.other("a", "/v1/admin/stocks/{stock_id}/pause", "POST", 200, 0.1)
         journal.other("g", "/v1/vouchers", "GET", 200, 0.1)
         journal.other("e", "/v1/vouchers", "GET", 503, 0.1)
     told = [record.message.split()[0].removeprefix("request_id=") for record in caplog.records]
-    assert told == ["r0", "r100", "r200", "w", "a", "e"]
+    assert told == ["r0", "r100", "r200", "w", "a", "g", "e"]
     assert "one_in=100" in caplog.records[0].message
 
 
@@ -72,6 +76,6 @@ def test_no_request_is_logged_if_the_setting_says_so(caplog: pytest.LogCaptureFi
     journal = Journal(0)
     with caplog.at_level(logging.INFO, "grab_service.requests"):
         journal.claim("w", "s", "ok", 0.1)
-        journal.refused("r", "s", Ending.SOLD_OUT, 0.1)
+        Instruments(None, journal).claim("r", "s", _SOLD_OUT, 0.1)
         journal.other("a", "/x", "POST", 500, 0.1)
     assert caplog.records == []

@@ -34,6 +34,7 @@ _OTHER = "other"
 UNKNOWN_STOCK = "unknown"  # what a path names is a label only if it is a stock of ours
 
 _CLASSES = 6
+_REFUSED = 400  # statuses from here on
 _SUM = len(DURATION_BOUNDS_S) + 1
 _US = 1_000_000
 _TICK_S = 0.25
@@ -57,6 +58,8 @@ class Instruments:
         self.sheets = Sheets(directory)
         self.inflight = 0
         self._journal = journal
+        self._one_in = journal.one_in
+        self._until_logged = min(1, journal.one_in)  # 0 is never met again: nothing is logged
         self._words = self.sheets.own.words
         self._claims: dict[str, int] = {}
         self._unknown = self._places_of(UNKNOWN_STOCK)
@@ -73,15 +76,18 @@ class Instruments:
         words = self._words
         status = reply.status
         ending = reply.ending or OF_STATUS[status]
-        stock = self._claims.get(stock_id, self._unknown)
-        words[stock + ending] += 1
+        stock = self._claims.get(stock_id)
+        words[(self._unknown if stock is None else stock) + ending] += 1
         place = self._claim_durations[status // 100]
         words[place + bisect_left(DURATION_BOUNDS_S, seconds)] += 1
         words[place + _SUM] += int(seconds * _US)
-        if status < HTTPStatus.BAD_REQUEST:
+        if status < _REFUSED:
             self._journal.claim(request_id, stock_id, Ending(ending).outcome, seconds)
-        else:
-            self._journal.refused(request_id, stock_id if stock != self._unknown else UNKNOWN_STOCK, ending, seconds)
+            return
+        self._until_logged -= 1
+        if not self._until_logged:
+            self._until_logged = self._one_in
+            self._journal.refused(request_id, UNKNOWN_STOCK if stock is None else stock_id, ending, seconds)
 
     def stock_picture(self, status: int, seconds: float) -> None:
         """Count an answered poll of the stock picture."""

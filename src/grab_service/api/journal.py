@@ -17,38 +17,37 @@ _log = logging.getLogger("grab_service.requests")
 class Journal:
     """Logs requests.
 
-    Args:
+    Attributes:
         one_in: How many refusals and reads there are to one that is logged; 0 to log no request at all.
     """
 
     def __init__(self, one_in: int) -> None:
-        self._one_in = one_in
+        self.one_in = one_in
         self._left = 1
 
     def claim(self, request_id: str, stock_id: str, outcome: str, seconds: float) -> None:
         """Log the claim of a winner."""
-        if self._one_in:
+        if self.one_in:
             _tell(request_id, "claim", outcome, seconds, stock=stock_id)
 
     def refused(self, request_id: str, stock_id: str, ending: int, seconds: float) -> None:
-        """Log a claim that won nothing, if it is its turn."""
-        if self._is_chosen():
-            _tell(request_id, "claim", Ending(ending).name.lower(), seconds, stock=stock_id, one_in=self._one_in)
+        """Log a claim that won nothing and whose turn it is."""
+        _tell(request_id, "claim", Ending(ending).name.lower(), seconds, stock=stock_id, one_in=self.one_in)
 
     def other(self, request_id: str, route: str, method: str, status: int, seconds: float) -> None:
         """Log a request of an ordinary route: what may have changed something, what failed, and some of the reads."""
-        if self._one_in and (method not in ("GET", "HEAD") or status >= HTTPStatus.INTERNAL_SERVER_ERROR):
+        if self.one_in and (method not in ("GET", "HEAD") or status >= HTTPStatus.INTERNAL_SERVER_ERROR):
             _tell(request_id, f"{method} {route}", str(status), seconds)
         elif self._is_chosen():
-            _tell(request_id, f"{method} {route}", str(status), seconds, one_in=self._one_in)
+            _tell(request_id, f"{method} {route}", str(status), seconds, one_in=self.one_in)
 
     def _is_chosen(self) -> bool:
-        if not self._one_in:
+        if not self.one_in:
             return False
         self._left -= 1
         if self._left:
             return False
-        self._left = self._one_in
+        self._left = self.one_in
         return True
 
 

@@ -80,7 +80,7 @@ class Code(Enum):
         self.title = title
         self.chinese = chinese
         self.english = english
-        self.ending = OF_CODE.get(self.name, Ending.ERROR)
+        self.ending = int(OF_CODE.get(self.name, Ending.ERROR))
 
     @property
     def public_code(self) -> str:

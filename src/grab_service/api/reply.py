@@ -30,7 +30,7 @@ class Reply:
     body: bytes
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = (NO_STORE,)
-    ending: int = Ending.BY_STATUS
+    ending: int = int(Ending.BY_STATUS)
 
     async def send(self, send: Send, request_id: str) -> None:
         """Send it, with the headers that every answer carries."""

@@ -17,6 +17,7 @@ from grab_service.cli.options import DataDirOption, JsonOption, chosen_settings,
 from grab_service.data_dir import DataDir
 from grab_service.settings import SERVING, STORES, Settings
 from grab_service.stores import open_vault
+from ledger.exporter import Exporter
 from ledger.migrate import Migration, migrate, status
 from ledger.worker import Worker
 
@@ -78,15 +79,21 @@ def serve() -> None:
 
 def ledger() -> None:
     """Run a ledger worker; any number may run, they share the stocks and stand in for each other."""
-    logs.configure()
-    uvloop.run(_work(settings.load(STORES)))
+    chosen = settings.load(STORES)
+    logs.configure(chosen.log_format)
+    uvloop.run(_work(chosen))
 
 
 async def _work(chosen: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await Worker(chosen.database_url, chosen.redis_url).run(stop)
+    worker = Worker(chosen.database_url, chosen.redis_url)
+    async with asyncio.TaskGroup() as tasks:
+        if chosen.ledger_metrics_port:
+            exporter = Exporter(worker, chosen.redis_url, chosen.host, chosen.ledger_metrics_port)
+            tasks.create_task(exporter.run(stop), name="exporter")
+        await worker.run(stop)
 
 
 def migrate_vault(
