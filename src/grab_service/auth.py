@@ -106,30 +106,8 @@ class Authenticator:
         return verdict
 
     def _verify(self, token: str) -> Identity | Distrust:
-        try:
-            header = jwt.get_unverified_header(token)
-        except jwt.InvalidTokenError:
-            return Distrust.MALFORMED
-        if not header.keys() <= _HEADER_FIELDS or str(header.get("typ", "JWT")).upper() != "JWT":
-            return Distrust.ALGORITHM
-        key = self._keys.get(str(header.get("kid")))
-        if key is None:
-            return Distrust.KEY
-        if header.get("alg") != key.algorithm_name:
-            return Distrust.ALGORITHM
-        try:
-            claims = jwt.decode(
-                token,
-                key,
-                algorithms=[key.algorithm_name],
-                issuer=self._issuer,
-                audience=self._audience,
-                leeway=_LEEWAY_S,
-                options={"require": ["exp", "iss", "aud", "sub"], "strict_aud": True},
-            )
-        except jwt.InvalidTokenError as error:
-            return _distrust_of(error)
-        return self._identity_of(claims)
+        claims = _claims_of(token, self._keys, self._issuer, self._audience)
+        return claims if isinstance(claims, Distrust) else self._identity_of(claims)
 
     def _identity_of(self, claims: Mapping[str, Any]) -> Identity | Distrust:
         sub, region, scope = claims["sub"], claims.get("region", ""), claims.get("scope", "")
@@ -147,6 +125,50 @@ class Authenticator:
         return Identity(
             self._user_refs.of(sub), region, frozenset(scope.split()), float(claims["exp"]), frozenset(merchants)
         )
+
+
+def staff_of(
+    token: str, key_set: Mapping[str, Any], *, issuer: str, audience: str
+) -> tuple[str, frozenset[str]] | Distrust:
+    """Return the subject and the scopes of a staff token, or why it is not believed.
+
+    Raises:
+        KeySetInvalid: The set of keys cannot be used.
+    """
+    claims = _claims_of(token, _read_key_set(key_set), issuer, audience)
+    if isinstance(claims, Distrust):
+        return claims
+    sub, scope = claims["sub"], claims.get("scope", "")
+    if not (isinstance(sub, str) and isinstance(scope, str) and _SUB.fullmatch(sub) and _SCOPE.fullmatch(scope)):
+        return Distrust.CLAIMS
+    return sub, frozenset(scope.split())
+
+
+def _claims_of(token: str, keys: Mapping[str, jwt.PyJWK], issuer: str, audience: str) -> dict[str, Any] | Distrust:
+    """Verify a JWT and return what it says (RFC 8725: the algorithm is the key's, the token brings no key)."""
+    try:
+        header = jwt.get_unverified_header(token)
+    except jwt.InvalidTokenError:
+        return Distrust.MALFORMED
+    if not header.keys() <= _HEADER_FIELDS or str(header.get("typ", "JWT")).upper() != "JWT":
+        return Distrust.ALGORITHM
+    key = keys.get(str(header.get("kid")))
+    if key is None:
+        return Distrust.KEY
+    if header.get("alg") != key.algorithm_name:
+        return Distrust.ALGORITHM
+    try:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=[key.algorithm_name],
+            issuer=issuer,
+            audience=audience,
+            leeway=_LEEWAY_S,
+            options={"require": ["exp", "iss", "aud", "sub"], "strict_aud": True},
+        )
+    except jwt.InvalidTokenError as error:
+        return _distrust_of(error)
 
 
 def _are_merchants(value: object) -> bool:

@@ -136,6 +136,13 @@ class Settings(BaseModel):
         Path | None, Field(description="Secret that the keys of clients with HMAC are derived from.")
     ] = None
 
+    two_persons: Annotated[
+        bool, Field(description="Whether grave acts of staff need a request and somebody else's approval.")
+    ] = False
+    staff_jwks_file: Annotated[
+        Path | None, Field(description="Public keys of staff tokens, a JSON Web Key Set; else those of the app.")
+    ] = None
+
     rehearsal: Annotated[
         bool, Field(description="Whether the activity page signs in made-up users; never where real ones claim.")
     ] = False

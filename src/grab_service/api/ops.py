@@ -123,6 +123,8 @@ async def pause(
 
     暂停发放某券批次，须填写原因；已领取的券不受影响。
     """
+    if service.settings.two_persons:
+        raise Problem(Code.FORBIDDEN, "Two persons must agree on a pause here: see 'grab admin request'.")
     reason = await _reason_in(request, incoming, service)
     return await _set_paused(service, stock_id, staff, reason, paused=True)
 

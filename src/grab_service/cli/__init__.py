@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from grab_service.cli import campaign, clients, machine, merchants, money, operation, run
+from grab_service.cli import admin, campaign, clients, machine, merchants, money, operation, run
 from grab_service.cli.options import Refused
 from grab_service.embedded import EmbeddedServerError
 from grab_service.keyring import KeyringInvalid
@@ -66,6 +66,7 @@ for _command, _name in (
 app.add_typer(campaign.commands, name="campaign")
 app.add_typer(merchants.commands, name="merchants")
 app.add_typer(clients.commands, name="clients")
+app.add_typer(admin.commands, name="admin")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

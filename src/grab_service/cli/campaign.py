@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import asdict
 from typing import Annotated
 
@@ -21,12 +22,14 @@ from grab_service.cli.options import (
     say_json,
     say_table,
 )
+from grab_service.cli.two_persons import RequestNo, TokenFile, permit
 from grab_service.keyring import read_secret
 from grab_service.minting import mint
 from grab_service.references import VoucherCodes
 from grab_service.settings import STORES, Settings
 from grab_service.stores import open_vault
 from ledger import catalogue
+from ledger.admin import Action
 
 commands = typer.Typer(help="Check, store and show campaigns.", no_args_is_help=True)
 
@@ -47,7 +50,13 @@ def check(file: CampaignFile, *, as_json: JsonOption = False) -> None:
 
 
 @commands.command()
-def load(file: CampaignFile, *, directory: DataDirOption = None) -> None:
+def load(
+    file: CampaignFile,
+    *,
+    request_no: RequestNo = None,
+    token_file: TokenFile = None,
+    directory: DataDirOption = None,
+) -> None:
     """Store a campaign and mint its vouchers; harmless if it is stored already.
 
     'grab recover' then opens the gate for it. A stored campaign never changes.
@@ -55,6 +64,9 @@ def load(file: CampaignFile, *, directory: DataDirOption = None) -> None:
     campaign = read_file(file)
     chosen = chosen_settings(directory, [*STORES[1:], "voucher_key_file"])
     codes = VoucherCodes(read_secret("voucher_key_file", chosen.voucher_key_file))
+    # The very file: who approves it has read it.
+    target = f"{campaign.campaign_id} sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    asyncio.run(permit(chosen, Action.OPEN, target, request_no=request_no, token_file=token_file))
     if asyncio.run(_load(chosen, campaign, codes)):
         say(f"stored {_summary(campaign)}; 'grab recover' opens the gate for it")
     else:

@@ -17,11 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from grab_service import instants, signatures
 from grab_service.cli.options import DataDirOption, JsonOption, Refused, chosen_settings, say, say_json, say_table
+from grab_service.cli.two_persons import RequestNo, TokenFile, permit
 from grab_service.keyring import read_secret
 from grab_service.settings import Settings
 from grab_service.signatures import Algorithm
 from grab_service.stores import open_vault
 from ledger import clients
+from ledger.admin import Action
 from ledger.clients import KeyRow, NewKey
 
 commands = typer.Typer(help="Back ends that sign their requests: keys, scopes, merchants.", no_args_is_help=True)
@@ -60,12 +62,17 @@ def add(
     public_key: PublicKey = None,
     secret_file: SecretFile = None,
     days: Days = _DAYS_MAX,
+    request_no: RequestNo = None,
+    token_file: TokenFile = None,
     directory: DataDirOption = None,
 ) -> None:
     """Add a client with its first key. What a client may do never changes: for that, add another one."""
     chosen = chosen_settings(directory, ["database_url"])
     key = _new_key(chosen, public_key, secret_file, days)
     facts = {"name": name, "scopes": scope, "merchants": merchant or []}
+    granted = f"{','.join(sorted(scope))} at {','.join(sorted(merchant or [])) or 'none'}"
+    target = f"add {client_id} for {granted} with {_told(key)}"
+    asyncio.run(permit(chosen, Action.CLIENTS, target, request_no=request_no, token_file=token_file))
     key_id = asyncio.run(_add(chosen, client_id, facts, key, actor))
     if key_id is None:
         raise Refused(f"there is a client {client_id} already; 'grab clients rotate' gives it another key")
@@ -84,11 +91,15 @@ def rotate(
     public_key: PublicKey = None,
     secret_file: SecretFile = None,
     days: Days = _DAYS_MAX,
+    request_no: RequestNo = None,
+    token_file: TokenFile = None,
     directory: DataDirOption = None,
 ) -> None:
     """Give a client another key; those that it had end after the overlap."""
     chosen = chosen_settings(directory, ["database_url"])
     key = _new_key(chosen, public_key, secret_file, days)
+    target = f"rotate {client_id} to {_told(key)}"
+    asyncio.run(permit(chosen, Action.CLIENTS, target, request_no=request_no, token_file=token_file))
     key_id = asyncio.run(_rotate(chosen, client_id, key, timedelta(days=overlap_days), actor))
     if key_id is None:
         raise Refused(f"no client {client_id} is active; 'grab clients list' shows them")
@@ -128,6 +139,11 @@ def _new_key(chosen: Settings, public_key: Path | None, secret_file: Path | None
         return NewKey(algorithm=Algorithm.ED25519, public_key=_read_public_key(public_key), valid_for=valid_for)
     read_secret("client_key_file", chosen.client_key_file)  # before anything is stored
     return NewKey(algorithm=Algorithm.HMAC, public_key=None, valid_for=valid_for)
+
+
+def _told(key: NewKey) -> str:
+    """Return what a request says of a key."""
+    return "a derived secret" if key.public_key is None else f"sha256:{hashlib.sha256(key.public_key).hexdigest()}"
 
 
 def _read_public_key(file: Path) -> bytes:

@@ -9,9 +9,11 @@ from typing import Annotated
 import typer
 
 from grab_service.cli.options import DataDirOption, JsonOption, chosen_settings, say, say_json
+from grab_service.cli.two_persons import RequestNo, TokenFile, permit
 from grab_service.settings import Settings
 from grab_service.stores import open_gate, open_vault
 from ledger import money
+from ledger.admin import Action
 from ledger.money import Receipt, Received
 from ledger.upkeep import Pass, look_after
 
@@ -27,6 +29,8 @@ def fund(
         datetime | None, typer.Option(formats=[_DAY], help="The day in China.", show_default="today")
     ] = None,
     recorded_by: Annotated[str, typer.Option("--by", help="Who says so.")] = "grab fund",
+    request_no: RequestNo = None,
+    token_file: TokenFile = None,
     directory: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -38,7 +42,10 @@ def fund(
         received_on=received_on.date() if received_on else money.today(datetime.now(UTC)),
         recorded_by=recorded_by,
     )
-    received = asyncio.run(_receive(chosen_settings(directory, ["database_url"]), receipt))
+    chosen = chosen_settings(directory, ["database_url"])
+    target = f"{campaign_id} {amount_fen} {reference} {receipt.received_on}"
+    asyncio.run(permit(chosen, Action.FUND, target, request_no=request_no, token_file=token_file))
+    received = asyncio.run(_receive(chosen, receipt))
     if as_json:
         say_json(received.to_json())
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,19 +21,37 @@ from grab_service.cli.options import (
     say_json,
     say_table,
 )
+from grab_service.cli.two_persons import RequestNo, TokenFile, permit
 from grab_service.gate import Counts, Gate, GateUnavailable
 from grab_service.keeper import open_the_gate, stored_stocks
 from grab_service.settings import Settings
 from grab_service.snapshot import Snapshot
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
 from ledger import catalogue
+from ledger.admin import Action
 from ledger.audit import AuditReport
 from ledger.audit import audit as audit_stores
+from ledger.recover import RecoveryReport
+
+_ALONE_S = 60.0  # how long one person may pause a stock where two must agree
 
 
-def pause(stock_id: StockId, *, directory: DataDirOption = None) -> None:
-    """Stop handing out a stock; what users hold stays theirs."""
-    asyncio.run(_set_paused(chosen_settings(directory), stock_id, paused=True))
+def pause(
+    stock_id: StockId,
+    *,
+    request_no: RequestNo = None,
+    token_file: TokenFile = None,
+    directory: DataDirOption = None,
+) -> None:
+    """Stop handing out a stock; what users hold stays theirs.
+
+    Where two persons must agree, one alone pauses it for a minute: the command waits and then resumes it.
+    """
+    chosen = chosen_settings(directory)
+    if chosen.two_persons and request_no is None:
+        asyncio.run(_pause_alone(chosen, stock_id))
+        return
+    asyncio.run(_pause(chosen, stock_id, request_no, token_file))
     say(f"{stock_id} is paused; 'grab resume {stock_id}' goes on")
 
 
@@ -73,11 +92,15 @@ def recover(
         bool,
         typer.Option("--from-gate", help="The vault was restored to an older point: take back what the gate holds."),
     ] = False,
+    request_no: RequestNo = None,
+    token_file: TokenFile = None,
     directory: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rebuild the gate from the ledger and the streams, and open it; safe at any time, any number of times."""
-    report = asyncio.run(open_the_gate(chosen_settings(directory), from_gate=from_gate))
+    report = asyncio.run(
+        _recover(chosen_settings(directory), from_gate=from_gate, request_no=request_no, token_file=token_file)
+    )
     if as_json:
         say_json(report.to_json())
         return
@@ -114,6 +137,30 @@ def audit(*, directory: DataDirOption = None, as_json: JsonOption = False) -> No
         )
     if not report.ok:
         raise typer.Exit(1)
+
+
+async def _pause(chosen: Settings, stock_id: str, request_no: int | None, token_file: Path | None) -> None:
+    await permit(chosen, Action.PAUSE, stock_id, request_no=request_no, token_file=token_file)
+    await _set_paused(chosen, stock_id, paused=True)
+
+
+async def _pause_alone(chosen: Settings, stock_id: str) -> None:
+    say(f"{stock_id} is paused for {_ALONE_S:.0f} s; for longer two persons must agree:")
+    say(f"  grab admin request {Action.PAUSE} {stock_id} --reason …")
+    await _set_paused(chosen, stock_id, paused=True)
+    try:
+        await asyncio.sleep(_ALONE_S)
+    finally:
+        await _set_paused(chosen, stock_id, paused=False)
+    say(f"{stock_id} is handed out again")
+
+
+async def _recover(
+    chosen: Settings, *, from_gate: bool, request_no: int | None, token_file: Path | None
+) -> RecoveryReport:
+    target = "gate --from-gate" if from_gate else "gate"
+    await permit(chosen, Action.RECOVER, target, request_no=request_no, token_file=token_file)
+    return await open_the_gate(chosen, from_gate=from_gate)
 
 
 async def _set_paused(chosen: Settings, stock_id: str, *, paused: bool) -> None:

@@ -1,0 +1,183 @@
+"""Two persons, and the keys of clients, as operators handle them on the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import asyncpg
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from grab_service import signatures
+from grab_service.rehearsal import RehearsalKeys
+from grab_service.settings import Settings
+from tests.support.rehearsals import grab
+
+SCOPES = "admin:clients admin:fund admin:round admin:settle"
+
+
+class Office:
+    """A deployment in which two persons must agree, and the tokens of its staff."""
+
+    def __init__(self, directory: Path, database_url: str) -> None:
+        self.directory = directory
+        self.keys = RehearsalKeys(directory / "keys")
+        self.keys.make()
+        self.settings = Settings(database_url=database_url, two_persons=True, **self.keys.settings())  # type: ignore[arg-type]  # pydantic checks them
+        (directory / "settings.toml").write_text(self.settings.toml())
+
+    def token(self, name: str, scope: str = SCOPES) -> Path:
+        """Return the file with a token of somebody of the staff."""
+        sign = self.keys.signer(issuer=self.settings.jwt_issuer, audience="grab", now_s=int(time.time()))
+        file = self.directory / f"{name}.token"
+        file.write_text(sign(name, "500110", scope) + "\n")
+        return file
+
+    def run(self, *arguments: str | Path, by: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run ``grab`` as somebody of the staff."""
+        who: list[str | Path] = ["--staff-token-file", self.token(by)] if by else []
+        return grab(*arguments, *who, "--data-dir", self.directory)
+
+    def agreed(self, action: str, target: str) -> str:
+        """Let two persons agree, and return the number of the request."""
+        asked = self.run("admin", "request", action, target, "--reason", "needed", by="li")
+        assert asked.returncode == 0, asked.stderr
+        number = asked.stdout.strip()
+        approved = self.run("admin", "approve", number, "--reason", "checked", by="wang")
+        assert approved.returncode == 0, approved.stderr
+        return number
+
+
+@pytest.fixture
+def office(tmp_path: Path, database_url: str) -> Office:
+    """A deployment in which two persons must agree."""
+    return Office(tmp_path, database_url)
+
+
+def public_key(directory: Path) -> Path:
+    """Write a new public key into a file."""
+    file = directory / "bank.pem"
+    key = Ed25519PrivateKey.generate().public_key()
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    file.write_bytes(pem)
+    return file
+
+
+def add_bank(file: Path) -> list[str | Path]:
+    """Return the command that adds a client."""
+    facts: list[str | Path] = ["--name", "银行", "--scope", "merchant:redeem", "--merchant", "*", "--actor", "li"]
+    return ["clients", "add", "bank-1", *facts, "--public-key", file]
+
+
+async def test_a_client_is_added_by_two_persons(vault: asyncpg.Connection, office: Office) -> None:
+    """Alone nobody adds one; the refusal says what to ask for, and an approval permits one act."""
+    command = add_bank(public_key(office.directory))
+    alone = office.run(*command, by="li")
+    assert alone.returncode == 1
+    assert await vault.fetchval("SELECT count(*) FROM clients") == 0
+    target = alone.stderr.partition("admin request clients '")[2].partition("' --reason")[0]
+    assert target.startswith("add bank-1 for merchant:redeem at * with sha256:")
+    number = office.agreed("clients", target)
+    done = office.run(*command, "--request", number, by="li")
+    assert done.returncode == 0, done.stderr
+    again = office.run(*command, "--request", number, by="li")
+    assert again.returncode == 1
+    assert "used already" in again.stderr
+    steps = json.loads(office.run("admin", "list", "--json").stdout)
+    told = [(step["step"], step["subject"], step["reason"]) for step in steps]
+    assert told == [("BEGUN", "li", ""), ("APPROVED", "wang", "checked"), ("REQUESTED", "li", "needed")]
+
+
+async def test_nobody_approves_what_he_has_asked_for(vault: asyncpg.Connection, office: Office) -> None:
+    """Two persons are two subjects, and one of them is not enough."""
+    target = "qijiang-2023 1000 ref-1 2023-11-01"
+    number = office.run("admin", "request", "fund", target, "--reason", "needed", by="li").stdout.strip()
+    refused = office.run("admin", "approve", number, "--reason", "checked", by="li")
+    assert refused.returncode == 1
+    assert "somebody else must approve" in refused.stderr
+    command = ["fund", "qijiang-2023", "1000", "--reference", "ref-1", "--received-on", "2023-11-01"]
+    unapproved = office.run(*command, "--request", number, by="li")
+    assert "not approved" in unapproved.stderr
+    assert await vault.fetchval("SELECT count(*) FROM admin_approvals") == 0
+
+
+async def test_an_approval_is_for_that_very_act(office: Office) -> None:
+    """Neither for another action nor for another amount."""
+    number = office.agreed("fund", "qijiang-2023 1000 ref-1 2023-11-01")
+    command = ["fund", "qijiang-2023", "2000", "--reference", "ref-1", "--received-on", "2023-11-01"]
+    refused = office.run(*command, "--request", number, by="li")
+    assert refused.returncode == 1
+    assert "says something else" in refused.stderr
+
+
+@pytest.mark.parametrize("scope", ["claim", "admin:fund"])
+def test_a_staff_token_must_allow_the_act(office: Office, scope: str) -> None:
+    """A user's token, or one for other acts, asks for nothing."""
+    file = office.token("li", scope)
+    arguments: list[str | Path] = [
+        "admin",
+        "request",
+        "recover",
+        "gate",
+        "--reason",
+        "needed",
+        "--staff-token-file",
+        file,
+    ]
+    refused = grab(*arguments, "--data-dir", office.directory)
+    assert refused.returncode == 1
+    assert "admin:round" in refused.stderr
+
+
+def test_without_a_token_nobody_is_anybody(office: Office) -> None:
+    """The subject comes from the token alone."""
+    refused = office.run("admin", "request", "recover", "gate", "--reason", "needed")
+    assert refused.returncode == 1
+    assert "GRAB_STAFF_TOKEN" in refused.stderr
+
+
+async def test_the_journal_cannot_be_rewritten_and_two_persons_are_a_key(
+    vault: asyncpg.Connection, office: Office
+) -> None:
+    """Also whoever writes to the vault directly is refused."""
+    office.agreed("recover", "gate")
+    with pytest.raises(asyncpg.CheckViolationError, match="two_persons"):
+        await vault.execute(
+            "WITH asked AS (SELECT request_no FROM admin_requests)"
+            " INSERT INTO admin_approvals (request_no, requested_by, approved_by, reason)"
+            " SELECT request_no, 'li', 'li', 'x' FROM asked"
+        )
+    for table in ("admin_requests", "admin_approvals", "admin_acts"):
+        with pytest.raises(asyncpg.RestrictViolationError):
+            await vault.execute(f"DELETE FROM {table}")  # noqa: S608  names of this file
+
+
+async def test_a_clients_keys_are_rotated_and_revoked(vault: asyncpg.Connection, office: Office) -> None:
+    """In a rehearsal one person is enough; the secret of an HMAC is written for its owner alone."""
+    file = office.directory / "settings.toml"
+    file.write_text(file.read_text().replace("two_persons = true\n", ""))
+    added = office.run(*add_bank(public_key(office.directory)))
+    assert (added.returncode, added.stdout) == (0, "bank-1 may call with key bank-1.1\n"), added.stderr
+    secret = office.directory / "bank.secret"
+    rotated = office.run("clients", "rotate", "bank-1", "--actor", "li", "--secret-file", secret)
+    assert rotated.returncode == 0, rotated.stderr
+    key = office.settings.client_key_file
+    assert key is not None
+    assert secret.read_bytes().strip() == signatures.hmac_secret(key.read_bytes().strip(), "bank-1.2")
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.read_text().strip() not in rotated.stdout + rotated.stderr
+    assert office.run("clients", "revoke", "bank-1.1").returncode == 0
+    assert office.run("clients", "revoke", "bank-1.1").returncode == 1
+    listed = json.loads(office.run("clients", "list", "--json").stdout)
+    assert [(each["key_id"], each["revoked_at"] is None) for each in listed] == [
+        ("bank-1.1", False),
+        ("bank-1.2", True),
+    ]
+    with pytest.raises(asyncpg.RestrictViolationError, match="only shrink"):
+        await vault.execute("UPDATE client_keys SET revoked_at = NULL")
+    with pytest.raises(asyncpg.RestrictViolationError, match="only shrink"):
+        await vault.execute("UPDATE clients SET merchants = '{*}', scopes = '{merchant:register}'")
