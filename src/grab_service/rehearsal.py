@@ -51,6 +51,7 @@ class RehearsalKeys:
             "ticket_key_file": self.directory / "ticket.key",
             "voucher_key_file": self.directory / "voucher.key",
             "pepper_file": self.directory / "pepper.key",
+            "certificate_key_file": self.directory / "certificate.pem",
             "client_key_file": self.directory / "client.key",
         }
 
@@ -64,6 +65,7 @@ class RehearsalKeys:
         for name in ("ticket.key", "voucher.key", "pepper.key", "client.key"):
             _write_once(self.directory / name, lambda: secrets.token_hex(_SECRET_BYTES).encode() + b"\n")
         _write_once(self.jwt_key_file, _new_private_key)
+        _write_once(self.directory / "certificate.pem", _new_private_key)
         _write_once(self.directory / "jwks.json", lambda: _key_set_of(self._private_key()))
 
     def _private_key(self) -> Ed25519PrivateKey:

@@ -132,6 +132,9 @@ class Settings(BaseModel):
     ticket_key_file: Annotated[Path | None, Field(description="Secret that signs tickets.")] = None
     voucher_key_file: Annotated[Path | None, Field(description="Secret that voucher codes are derived from.")] = None
     pepper_file: Annotated[Path | None, Field(description="Secret of the users' references.")] = None
+    certificate_key_file: Annotated[
+        Path | None, Field(description="Private key (Ed25519, PEM) that signs stocks' certificates.")
+    ] = None
     client_key_file: Annotated[
         Path | None, Field(description="Secret that the keys of clients with HMAC are derived from.")
     ] = None

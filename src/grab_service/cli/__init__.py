@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from grab_service.cli import admin, campaign, clients, machine, merchants, money, operation, run
+from grab_service.cli import admin, campaign, clients, evidence, machine, merchants, money, operation, run
 from grab_service.cli.options import Refused
 from grab_service.embedded import EmbeddedServerError
 from grab_service.keyring import KeyringInvalid
@@ -55,6 +55,9 @@ for _command, _name in (
     (operation.status, "status"),
     (operation.recover, "recover"),
     (operation.audit, "audit"),
+    (evidence.seal, "seal"),
+    (evidence.verify, "verify"),
+    (evidence.certificate, "certificate"),
     (money.fund, "fund"),
     (money.expire, "expire"),
     (machine.token, "token"),
