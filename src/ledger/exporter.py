@@ -16,11 +16,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from ledger.corridor import StockKeys
+from ledger.record import FENCED, FORBIDDEN, MALFORMED
 from ledger.stream import GROUP, gate_client
 from ledger.trouble import TROUBLE, Condition, pause
 from ledger.worker import Worker
 
 _LOOK_S = 1.0
+_REASONS = ("CONFLICT", FENCED, FORBIDDEN, MALFORMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,9 @@ class Exporter:
         yield CounterMetricFamily("ledger_rows_written", "Claims that were new to the vault.", value=tally.recorded)
         yield CounterMetricFamily("ledger_duplicates", "Entries that it had already.", value=tally.replayed)
         refused = CounterMetricFamily("ledger_dead_letters", "Entries that it refused.", labels=["reason"])
-        for reason, count in sorted(tally.reasons.items()):
-            refused.add_metric([reason], count)
+        # Those that never happened as well: a rate needs a zero to begin with.
+        for reason in _REASONS:
+            refused.add_metric([reason], tally.reasons[reason])
         yield refused
         yield GaugeMetricFamily(
             "ledger_last_commit_timestamp_seconds", "When a batch was committed last.", value=tally.last_commit_s
