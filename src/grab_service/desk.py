@@ -20,13 +20,16 @@ class Desk:
     Args:
         gate: The gate.
         stock: The stock.
+        interval_s: A call begins so long after the one before it, unless a whole batch waits: in a rush fewer
+            and larger calls cost both sides less, and a claim that comes alone is not held up.
         batch_max: Users a call may carry.
         waiting_max: Claims that may wait; more are turned away at once.
     """
 
-    def __init__(self, gate: Gate, stock: Stock, *, batch_max: int, waiting_max: int) -> None:
+    def __init__(self, gate: Gate, stock: Stock, *, interval_s: float, batch_max: int, waiting_max: int) -> None:
         self._gate = gate
         self._stock = stock
+        self._interval_s = interval_s
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._waiting: deque[tuple[str, asyncio.Future[Answer]]] = deque()
@@ -50,8 +53,12 @@ class Desk:
     async def _serve(self) -> None:
         try:
             while self._waiting:
+                began_s = self._loop.time()
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
                 await self._ask(batch)
+                rest_s = self._interval_s - (self._loop.time() - began_s)
+                if rest_s > 0 and len(self._waiting) < self._batch_max:
+                    await asyncio.sleep(rest_s)
         finally:
             self._serving = None
 

@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from grab_service.keys import WATCH
 from grab_service.stock import Stock
 
+_SCAN_COUNT = 500  # fields that one read takes: claims of other stocks must not wait for it
 OK = "ok"  # the verdict of the watch on an invariant that holds
 
 
@@ -184,6 +185,16 @@ class Gate:
             keys = stock.keys
             pipeline.fcall_ro("grab_counts", 5, keys.rules, keys.free, keys.holders, keys.claims, keys.progress)
         return [_counts_of(reply) for reply in await self._execute(pipeline)]
+
+    async def holders(self, stock: Stock) -> dict[str, Holding]:
+        """Return who holds what; of one instant only if no more is handed out."""
+        found: dict[str, Holding] = {}
+        try:
+            async for user_ref, holding in self._client.hscan_iter(stock.keys.holders, count=_SCAN_COUNT):
+                found[user_ref] = Holding.parse(holding)
+        except (redis.RedisError, OSError) as error:
+            raise GateUnavailable(str(error)) from error
+        return found
 
     async def progress(self, stock: Stock) -> Progress:
         """Ask how far the ledger is with the stock's stream."""

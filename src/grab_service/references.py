@@ -15,9 +15,8 @@ USER_REF_VERSION = "1"  # names the pepper, so that it can be changed one day
 USER_REF_LENGTH = 23
 
 # Crockford's base 32 leaves out I, L, O and U: codes are read aloud and typed by hand.
-_CROCKFORD = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_FROM_RFC4648 = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _CROCKFORD)
-_DIGIT_OF = {chr(letter): digit for digit, letter in enumerate(_CROCKFORD)}
+_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_DIGIT_OF = {letter: digit for digit, letter in enumerate(_LETTERS)}
 _CODE_BYTES = 10  # 80 bits, sixteen letters
 _CODE_LETTERS = 17  # and the check letter
 _AS_MEANT = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
@@ -52,8 +51,9 @@ class VoucherCodes:
     def code(self, stock_id: str, claim_no: int) -> str:
         """Return the code: 16 letters of Crockford's base 32 (80 bits) and a check letter."""
         digest = hmac.digest(self.key, f"voucher:{stock_id}:{claim_no}".encode(), "sha256")
-        letters = base64.b32encode(digest[:_CODE_BYTES]).translate(_FROM_RFC4648).decode()
-        return letters + check_letter(letters)
+        bits = int.from_bytes(digest[:_CODE_BYTES])
+        pairs = [_PAIRS[bits >> shift & 1023] for shift in _SHIFTS]
+        return "".join([letters for letters, _ in pairs]) + _LETTERS[-sum([total for _, total in pairs]) % 32]
 
     def code_hash(self, stock_id: str, claim_no: int) -> bytes:
         """Return the SHA-256 of the code, which is all that the ledger keeps of it."""
@@ -76,11 +76,15 @@ def check_letter(letters: str) -> str:
 
     It finds every single wrong letter and nearly every swap of two neighbours.
     """
-    total = 0
-    for position, letter in enumerate(reversed(letters)):
-        digit = _DIGIT_OF[letter]
-        if position % 2 == 0:
-            digit *= 2
-            digit = digit // 32 + digit % 32
-        total += digit
-    return chr(_CROCKFORD[-total % 32])
+    digits = [_DIGIT_OF[letter] for letter in reversed(letters)]
+    return _LETTERS[-sum(_doubled(digit) if place % 2 == 0 else digit for place, digit in enumerate(digits)) % 32]
+
+
+def _doubled(digit: int) -> int:
+    """Return what a digit at every other place, the last one first, adds to the total."""
+    return digit * 2 // 32 + digit * 2 % 32
+
+
+# A winner's code is made while he waits: two letters at a time, with what they add to the check letter's total.
+_PAIRS = [(_LETTERS[left] + _LETTERS[right], left + _doubled(right)) for left in range(32) for right in range(32)]
+_SHIFTS = range(70, -1, -10)

@@ -92,6 +92,9 @@ class Settings(BaseModel):
     gate_timeout_ms: Annotated[
         int, Unit("ms"), Field(ge=50, le=30_000, description="How long a call of the gate may take.")
     ] = 1000
+    gate_interval_ms: Annotated[
+        int, Unit("ms"), Field(ge=0, le=1000, description="Least time from one call of a stock to the next.")
+    ] = 2
     gate_batch_max: Annotated[
         int, Unit("claims"), Field(ge=1, le=1000, description="Claims of one stock that one call of the gate carries.")
     ] = 256
@@ -102,7 +105,20 @@ class Settings(BaseModel):
     ] = 20_000
     snapshot_ms: Annotated[
         int, Unit("ms"), Field(ge=20, le=10_000, description="How often the polled picture of the stocks is renewed.")
-    ] = 250
+    ] = 100
+    memory_ms: Annotated[
+        int,
+        Unit("ms"),
+        Field(ge=0, le=10_000, description="How long a process believes what it knows of a stock; 0: it always asks."),
+    ] = 200
+    holders_remembered_max: Annotated[
+        int,
+        Unit("holders"),
+        Field(ge=0, le=10_000_000, description="Holders of one stock that a process remembers once it is sold out."),
+    ] = 200_000
+    user_rate_max: Annotated[
+        int, Unit("claims/s"), Field(ge=1, le=1_000_000, description="Claims of one user that a process answers.")
+    ] = 20
     catalogue_refresh_ms: Annotated[
         int, Unit("ms"), Field(ge=50, le=60_000, description="How often campaigns and epochs are read from the vault.")
     ] = 1000

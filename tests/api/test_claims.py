@@ -68,13 +68,57 @@ async def test_exactly_the_stock_is_handed_out(site: Site, api: httpx.AsyncClien
     assert sorted(r.json()["claim_no"] for r in responses if r.status_code == 201) == [1, 2, 3, 4, 5]
 
 
-async def test_two_hundred_parallel_claims_of_one_user_are_one_voucher(site: Site, api: httpx.AsyncClient) -> None:
-    """Over two API processes every 2xx answer names the same number and code."""
-    other = await site.serve()
-    responses = await asyncio.gather(*(claim((api, other)[number % 2], site, "u1") for number in range(200)))
+async def test_two_hundred_parallel_claims_of_one_user_are_one_voucher(site: Site) -> None:
+    """Over two API processes every answer is the same voucher."""
+    apis = [await site.serve(user_rate_max=1000) for _ in range(2)]
+    responses = await asyncio.gather(*(claim(apis[number % 2], site, "u1") for number in range(200)))
     assert {response.status_code for response in responses} <= {200, 201}
     assert len({(r.json()["claim_no"], r.json()["voucher_code"]) for r in responses}) == 1
     assert await site.vault.fetchval("SELECT count(*) FROM claims") == 1
+
+
+async def test_a_user_who_asks_too_often_is_told_so_and_others_are_not(site: Site) -> None:
+    """429 with Retry-After above the rate; the next user is served, and so is the hasty one a second later."""
+    api = await site.serve(user_rate_max=3)
+    hasty = [await claim(api, site, "u1") for _ in range(5)]
+    told = {response.status_code: response for response in hasty}
+    assert told.keys() == {201, 200, 429}
+    assert (told[429].json()["code"], "retry-after" in told[429].headers) == ("FREQUENCY_LIMIT_EXCEED", True)
+    assert (await claim(api, site, "u2")).status_code == 201
+
+    async def is_served() -> bool:
+        return bool((await claim(api, site, "u1")).status_code == 200)
+
+    await wait_until(is_served, "the hasty one is served again")
+
+
+async def test_once_sold_out_a_no_costs_the_gate_nothing(site: Site, api: httpx.AsyncClient) -> None:
+    """Losers and winners are answered from memory; a recovery that frees a number is noticed."""
+    await asyncio.gather(*(claim(api, site, f"u{number}") for number in range(10)))
+
+    async def calls() -> int:
+        return int((await site.client.info("commandstats"))["cmdstat_fcall"]["calls"])
+
+    async def is_known() -> bool:
+        before = await calls()
+        assert (await claim(api, site, "x")).json()["code"] == "SOLD_OUT"
+        return await calls() == before
+
+    await site.stop_worker()
+    await wait_until(is_known, "nobody asks the gate any more")
+    assert {(await claim(api, site, f"u{number}")).status_code for number in range(10)} == {200, 409}
+
+    await site.vault.execute("ALTER TABLE claims DISABLE TRIGGER ALL")
+    await site.vault.execute("DELETE FROM claims WHERE claim_no = 5")
+    await site.vault.execute("ALTER TABLE claims ENABLE ALWAYS TRIGGER claims_are_append_only")
+    await site.client.delete(next(iter(site.campaign.stocks())).keys.claims)
+    await site.recover()
+    site.start_worker()
+
+    async def has_won() -> bool:
+        return bool((await claim(api, site, "x")).status_code in (200, 201))
+
+    await wait_until(has_won, "the free number is handed out")
 
 
 async def test_a_winner_keeps_the_voucher_after_sell_out_recovery_and_change_of_promise(
@@ -105,7 +149,11 @@ async def test_a_claim_before_the_opening_is_told_when_to_come_back(make_site: S
         rules = next(iter(campaign.stocks())).keys.rules
         gate_ms = int((await site.client.time())[0]) * 1000
         await site.client.hset(rules, "opens_ms", str(gate_ms - 1))
-        assert (await claim(api, site, "u1")).status_code == 201
+
+        async def has_won() -> bool:
+            return bool((await claim(api, site, "u1")).status_code == 201)
+
+        await wait_until(has_won, "the process has noticed that the opening was moved", 1)
 
 
 async def test_a_paused_stock_hands_out_nothing_and_keeps_what_is_held(site: Site, api: httpx.AsyncClient) -> None:
@@ -192,6 +240,11 @@ async def test_a_closed_gate_is_busy_and_loses_nothing(site: Site, api: httpx.As
     """503 with Retry-After while the stock is closed; after a recovery the winner has his voucher."""
     won = (await claim(api, site, "u1")).json()
     await site.client.fcall("grab_close", 1, next(iter(site.campaign.stocks())).keys.rules)
+
+    async def is_busy() -> bool:
+        return bool((await claim(api, site, "u1")).status_code == 503)
+
+    await wait_until(is_busy, "what the process remembered of the winner has lapsed", 1)
     for user in ("u1", "u2"):
         response = await claim(api, site, user)
         assert (response.status_code, response.json()["code"]) == (503, "SYSTEM_BUSY")

@@ -44,9 +44,10 @@ async def test_the_stock_picture_follows_the_round(site: Site, api: httpx.AsyncC
     await asyncio.gather(*(api.post(path, headers=site.bearer(f"u{number}")) for number in range(8)))
 
     async def is_sold_out() -> bool:
-        return bool((await first_stock(api))["state"] == "SOLD_OUT")
+        row = await first_stock(api)
+        return bool(row["state"] == "SOLD_OUT" and row["booked"] == 5)
 
-    await wait_until(is_sold_out, "the picture says SOLD_OUT")
+    await wait_until(is_sold_out, "the picture says SOLD_OUT and all is booked")
     row = await first_stock(api)
     assert (row["claimed"], row["remaining"], row["booked"]) == (5, 0, 5)
     assert row["sold_out_at"] is not None

@@ -7,10 +7,11 @@ must cost almost nothing.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from math import ceil
 
-from grab_service import instants
+from grab_service.admission import Rate
 from grab_service.api import problems
 from grab_service.api.counter import Counter
 from grab_service.api.ending import Ending
@@ -19,7 +20,7 @@ from grab_service.api.reply import Reply
 from grab_service.api.scopes import CLAIM_ROUTE, suffices
 from grab_service.auth import Authenticator
 from grab_service.confirm import Outcome
-from grab_service.gate import Answer, GateUnavailable, Letter
+from grab_service.gate import Answer, GateUnavailable, Holding, Letter
 from grab_service.identity import Distrust
 
 _ASKS_MAX = 3  # a recovery between claim and confirmation makes a request ask again, this often at most
@@ -41,14 +42,16 @@ class Claims:
     Args:
         counters: The stocks by id; grows when a campaign is loaded while the process runs.
         authenticator: Says who is asking.
+        rate: Says who asks too often.
         waits_for_ledger: Whether a winner's answer waits for the ledger's commit (``GRAB_ACK=ledger``).
     """
 
     def __init__(
-        self, counters: Mapping[str, Counter], authenticator: Authenticator, *, waits_for_ledger: bool
+        self, counters: Mapping[str, Counter], authenticator: Authenticator, rate: Rate, *, waits_for_ledger: bool
     ) -> None:
         self._counters = counters
         self._authenticator = authenticator
+        self._rate = rate
         self.waits_for_ledger = waits_for_ledger
 
     async def answer(self, stock_id: str, authorization: list[bytes], language: str, request_id: str) -> Reply:
@@ -64,7 +67,23 @@ class Claims:
         if not identity.region.startswith(counter.eligible_regions):
             return problems.reply(Code.NOT_ELIGIBLE, request_id, language)
 
-        return await self._claim(counter, identity.user_ref, language, request_id)
+        now_s = time.monotonic()
+        if self._rate.is_exceeded(identity.user_ref, now_s):
+            return problems.reply(Code.FREQUENCY_LIMIT_EXCEED, request_id, language)
+        known = self._recall(counter, identity.user_ref, now_s, language, request_id)
+        return known or await self._claim(counter, identity.user_ref, language, request_id)
+
+    def _recall(self, counter: Counter, user_ref: str, now_s: float, language: str, request_id: str) -> Reply | None:
+        """Answer from what this process knows; None if the gate must be asked."""
+        memory = counter.memory
+        known = memory.recall(user_ref, now_s)
+        if known is None or memory.epoch < counter.vault_epoch:
+            return None
+        if isinstance(known, Holding):
+            if self.waits_for_ledger and not counter.confirmations.is_committed(known, memory.epoch):
+                return None
+            return Reply(200, counter.voucher_body(known, replayed=True))
+        return _refusal(known, counter, memory.opens_in_s(now_s), request_id, language)
 
     async def _claim(self, counter: Counter, user_ref: str, language: str, request_id: str) -> Reply:
         has_won = False
@@ -79,10 +98,12 @@ class Claims:
             if answer.epoch < counter.vault_epoch:
                 return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate is being recovered.")
             if answer.holding is None:
-                return _refusal(answer, counter, request_id, language)
+                opens_in_s = (counter.opens_ms - answer.now_ms) / 1000
+                return _refusal(answer.letter, counter, opens_in_s, request_id, language)
             has_won = has_won or answer.letter == Letter.WON
             outcome = await self._confirmed(counter, answer)
             if outcome is Outcome.COMMITTED:
+                counter.memory.remember_winner(user_ref, answer.holding)
                 body = counter.voucher_body(answer.holding, replayed=not has_won)
                 return Reply(201 if has_won else 200, body)
             if outcome is Outcome.LATE:
@@ -107,10 +128,9 @@ def unknown(catalogue: Mapping[str, object]) -> Code:
     return Code.RESOURCE_NOT_EXISTS if catalogue else Code.SYSTEM_BUSY
 
 
-def _refusal(answer: Answer, counter: Counter, request_id: str, language: str) -> Reply:
-    code = _REFUSALS[answer.letter]
+def _refusal(letter: str, counter: Counter, opens_in_s: float, request_id: str, language: str) -> Reply:
+    code = _REFUSALS[letter]
     if code is not Code.NOT_STARTED:
         return problems.reply(code, request_id, language)
-    opens_at = counter.stock.opens_at
-    wait_s = max(1, ceil((instants.to_ms(opens_at) - answer.now_ms) / 1000))
-    return problems.reply(code, request_id, language, retry_after_s=wait_s, opens_at=instants.from_datetime(opens_at))
+    wait_s = max(1, ceil(opens_in_s))
+    return problems.reply(code, request_id, language, retry_after_s=wait_s, opens_at=counter.opens_at)

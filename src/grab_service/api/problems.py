@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import random
 import time
+from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from grab_service import instants
@@ -137,6 +139,45 @@ def document(code: Code, request_id: str, language: str, detail: str | None, **e
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """A problem document but for its request id and its time, and the headers that belong to it."""
+
+    status: int
+    parts: tuple[bytes, bytes, bytes]
+    headers: tuple[tuple[bytes, bytes], ...]
+
+    def filled_in(self, request_id: str, retry_after_s: int | None, ending: Ending) -> Reply:
+        before, between, after = self.parts
+        server_time = instants.from_ms(time.time_ns() // 1_000_000).encode()
+        headers = self.headers
+        if retry_after_s is not None:
+            headers = (*headers, (b"retry-after", str(retry_after_s).encode()))
+        body = b"".join((before, request_id.encode(), between, server_time, after))
+        return Reply(self.status, body, PROBLEM_JSON, headers, ending)
+
+
+# Nearly every answer is a problem, and there are few that differ in more than these two members.
+_REQUEST_ID, _SERVER_TIME = "\u0001", "\u0002"
+_FORMS_MAX = 1024
+
+
+@lru_cache(maxsize=_FORMS_MAX)
+def _form(code: Code, language: str, detail: str | None, opens_at: str | None) -> _Form:
+    return _make_form(code, language, detail, {} if opens_at is None else {"opens_at": opens_at})
+
+
+def _make_form(code: Code, language: str, detail: str | None, extensions: dict[str, Any]) -> _Form:
+    whole = document(code, _REQUEST_ID, language, detail) | {"server_time": _SERVER_TIME} | extensions
+    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+    before, _, rest = text.partition(json.dumps(_REQUEST_ID)[1:-1].encode())
+    between, _, after = rest.partition(json.dumps(_SERVER_TIME)[1:-1].encode())
+    headers = [NO_STORE, (b"content-language", language.encode())]
+    if code.status == Code.SIGN_ERROR.status:
+        headers.append((b"www-authenticate", b"Bearer"))
+    return _Form(code.status, (before, between, after), tuple(headers))
+
+
 def reply(
     code: Code,
     request_id: str,
@@ -158,14 +199,10 @@ def reply(
         ending: How it is counted if it answers a claim; None for what the code says.
         extensions: Further members of the document.
     """
-    headers = [NO_STORE, (b"content-language", language.encode())]
     if retry_after_s is None and code.status in (429, 503):
         retry_after_s = random.randint(*_BUSY_RETRY_S)  # noqa: S311  spreads load, hides nothing
-    if retry_after_s is not None:
-        headers.append((b"retry-after", str(retry_after_s).encode()))
-    if code.status == Code.SIGN_ERROR.status:
-        headers.append((b"www-authenticate", b"Bearer"))
-    body = json.dumps(
-        document(code, request_id, language, detail, **extensions), ensure_ascii=False, separators=(",", ":")
-    )
-    return Reply(code.status, body.encode(), PROBLEM_JSON, tuple(headers), ending or code.ending)
+    if extensions.keys() <= {"opens_at"}:
+        form = _form(code, language, detail, extensions.get("opens_at"))
+    else:
+        form = _make_form(code, language, detail, extensions)
+    return form.filled_in(request_id, retry_after_s, ending or code.ending)

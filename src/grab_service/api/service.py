@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
 from grab_service import gate as gates
 from grab_service import resources, snapshot
+from grab_service.admission import Memory, Rate
 from grab_service.api import trust
 from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
@@ -75,7 +76,9 @@ class Service:
         self._keyring = keyring
         self.counters: dict[str, Counter] = {}
         self.campaigns: dict[str, Campaign] = {}
-        self.claims = Claims(self.counters, self.authenticator, waits_for_ledger=settings.ack == "ledger")
+        self.claims = Claims(
+            self.counters, self.authenticator, Rate(settings.user_rate_max), waits_for_ledger=settings.ack == "ledger"
+        )
         self.snapshot: Snapshot = snapshot.take([], gate_answers=False, now_ms=_now_ms())
         self.vault_answers = False
         self.library_is_ours = False
@@ -173,10 +176,17 @@ class Service:
         settings = self.settings
         return Counter(
             stock=stock,
-            desk=Desk(self.gate, stock, batch_max=settings.gate_batch_max, waiting_max=settings.claims_waiting_max),
+            desk=Desk(
+                self.gate,
+                stock,
+                interval_s=settings.gate_interval_ms / 1000,
+                batch_max=settings.gate_batch_max,
+                waiting_max=settings.claims_waiting_max,
+            ),
             confirmations=Confirmations(settings.confirm_timeout_ms / 1000),
             eligible_regions=eligible_regions,
             codes=self.codes,
+            memory=Memory(settings.memory_ms / 1000, settings.holders_remembered_max),
         )
 
     async def _refresh_snapshot(self) -> None:
@@ -184,12 +194,14 @@ class Service:
         while True:
             stocks = [counter.stock for counter in self.counters.values()]
             gate_answers = False
+            asked_at_s = time.monotonic()
             asked_s = time.perf_counter()
             if stocks:
                 try:
                     counts = await self.gate.counts(stocks)
                     known = {stock.stock_id: count for stock, count in zip(stocks, counts, strict=True)}
                     gate_answers = True
+                    await self._learn(zip(stocks, counts, strict=True), asked_at_s)
                 except GateUnavailable as error:
                     if self.snapshot.gate_answers:
                         _log.warning("the gate does not answer: %s", error)
@@ -200,6 +212,13 @@ class Service:
             self.gate_clock_offset_s = (self.snapshot.as_of_ms - now_ms) / 1000
             self.history.note(self.snapshot, gate_ms)
             await asyncio.sleep(self.settings.snapshot_ms / 1000)
+
+    async def _learn(self, figures: Iterable[tuple[Stock, Counts]], asked_at_s: float) -> None:
+        """Tell the counters' memories; read the holders of a stock that will get no more."""
+        for stock, counts in figures:
+            memory = self.counters[stock.stock_id].memory
+            if memory.learn(counts, asked_at_s) and counts.held <= self.settings.holders_remembered_max:
+                memory.remember(counts, await self.gate.holders(stock))
 
     async def _check_library(self) -> None:
         ours = resources.library_source()

@@ -1,0 +1,120 @@
+"""Admission: what one process knows of a stock by itself, so that nearly every no costs no call.
+
+What is known is never guessed.  Before the opening nobody can hold a voucher, and once the last number is
+given or the round has ended no holder is added in the same epoch: so the gate's answer to anybody
+follows from the holders, which are read once.  Each look at the gate's figures renews what is known for a
+moment; a look that shows another epoch, or no look in time, forgets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from grab_service.gate import Counts, Holding, Letter
+
+
+class Memory:
+    """What is known of one stock.
+
+    Args:
+        lasts_s: How long a look at the gate's figures is believed.
+        won_max: Winners of this process that are remembered while the stock is being sold.
+
+    Attributes:
+        epoch: The epoch that everything known is of.
+    """
+
+    def __init__(self, lasts_s: float, won_max: int) -> None:
+        self._lasts_s = lasts_s
+        self._won_max = won_max
+        self._valid_until_s = 0.0
+        self._opens_at_s = 0.0
+        self._letter: Letter | None = None  # what is said to whoever holds nothing, once holders are final
+        self._holders: Mapping[str, Holding] | None = None  # once they are final and read
+        self._won: dict[str, Holding] = {}
+        self.epoch = 0
+
+    def learn(self, counts: Counts, asked_at_s: float) -> bool:
+        """Take in a look at the gate's figures; return whether its holders are final and not known yet.
+
+        Args:
+            counts: The figures.
+            asked_at_s: This process's monotonic clock before the gate was asked.  The gate's clock was
+                at ``counts.now_ms`` only later, so instants reckoned from here are never too early.
+        """
+        if not counts.is_open:
+            self.forget()
+            return False
+        if counts.epoch != self.epoch:
+            self.forget()
+            self.epoch = counts.epoch
+        self._valid_until_s = asked_at_s + self._lasts_s
+        # A round that has holders before its opening was moved; then the gate decides.
+        is_before = counts.now_ms < counts.opens_ms and counts.held == 0
+        self._opens_at_s = asked_at_s + (counts.opens_ms - counts.now_ms) / 1000 if is_before else 0.0
+        self._letter = _letter(counts)
+        return self._letter is not None and self._holders is None
+
+    def remember(self, counts: Counts, holders: Mapping[str, Holding]) -> None:
+        """Keep the holders of a stock that gets no more; they were read after ``counts``, which said so."""
+        if counts.epoch == self.epoch and len(holders) == counts.held:
+            self._holders, self._won = holders, {}
+
+    def remember_winner(self, user_ref: str, holding: Holding) -> None:
+        """Keep a winner whose claim is committed."""
+        if holding.epoch == self.epoch and self._holders is None and len(self._won) < self._won_max:
+            self._won[user_ref] = holding
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._valid_until_s = self._opens_at_s = 0.0
+        self._letter, self._holders, self._won = None, None, {}
+        self.epoch = 0
+
+    def recall(self, user_ref: str, now_s: float) -> Letter | Holding | None:
+        """Return what the gate would say to a user: a refusal or what he holds; None if it must be asked.
+
+        Args:
+            user_ref: The user.
+            now_s: This process's monotonic clock.
+        """
+        if now_s >= self._valid_until_s:
+            return None
+        if self._holders is not None:
+            return self._holders.get(user_ref, self._letter)
+        if now_s < self._opens_at_s:
+            return Letter.NOT_STARTED
+        return self._won.get(user_ref)
+
+    def opens_in_s(self, now_s: float) -> float:
+        """Return how long it is until the opening, by the gate's clock."""
+        return self._opens_at_s - now_s
+
+
+def _letter(counts: Counts) -> Letter | None:
+    """Return what the gate says to whoever holds nothing, if no holder is added any more in this epoch."""
+    if counts.now_ms >= counts.closes_ms:
+        return Letter.ENDED
+    if counts.free or counts.now_ms < counts.opens_ms:
+        return None
+    return Letter.PAUSED if counts.is_paused else Letter.SOLD_OUT
+
+
+class Rate:
+    """Counts the claims of each user in the running second.
+
+    Args:
+        per_s_max: How many of one user are answered.
+    """
+
+    def __init__(self, per_s_max: int) -> None:
+        self._per_s_max = per_s_max
+        self._asked: dict[str, int] = {}
+        self._until_s = 0.0
+
+    def is_exceeded(self, user_ref: str, now_s: float) -> bool:
+        """Count a claim; return whether it is one too many."""
+        if now_s >= self._until_s:
+            self._asked, self._until_s = {}, now_s + 1.0
+        asked = self._asked[user_ref] = self._asked.get(user_ref, 0) + 1
+        return asked > self._per_s_max
