@@ -75,6 +75,7 @@ async def examine(settings: Settings, directory: Path | None) -> list[Finding]:
         *await _look_at_gate(settings),
         *await _look_at_vault(settings),
         *_look_at_key_files(settings),
+        _two_persons(settings),
         *_look_at_machine(directory),
     ]
 
@@ -174,11 +175,18 @@ def _look_at_key_files(settings: Settings) -> list[Finding]:
         keys = keyring.load(settings)
     except KeyringInvalid as error:
         return [_fail(name, str(error))]
-    secrets = [settings.ticket_key_file, settings.voucher_key_file, settings.pepper_file]
+    secrets = [settings.ticket_key_file, settings.voucher_key_file, settings.pepper_file, settings.client_key_file]
     open_to_others = [str(path) for path in secrets if path and path.stat().st_mode & _OTHERS]
     if open_to_others:
         return [Finding(name, Verdict.WARN, f"others may read {', '.join(open_to_others)}", "chmod 600")]
     return [_pass(name, f"all there, {len(keys.jwks['keys'])} public")]
+
+
+def _two_persons(settings: Settings) -> Finding:
+    name = "two persons"
+    if settings.two_persons or settings.rehearsal:
+        return _pass(name, "must agree on grave acts" if settings.two_persons else "not needed in a rehearsal")
+    return Finding(name, Verdict.WARN, "one alone may open, pay and recover", f"set {variable_of('two_persons')}=true")
 
 
 def _look_at_machine(directory: Path | None) -> list[Finding]:

@@ -16,6 +16,8 @@ from grab_service.rehearsal import RehearsalKeys
 from grab_service.signatures import Signer
 from ledger import clients
 from tests.api.conftest import Site
+from tests.support.merchants import number
+from tests.support.photos import JPEG
 from tests.support.signing import add_client, ed25519_key, hmac_key, send_signed
 from tests.support.till import OTHER_SHOP, SHOP, add_merchant, new_number, receive_fund
 from tests.support.wait import wait_until
@@ -143,6 +145,28 @@ async def test_a_large_body_of_a_client_is_refused_by_the_route(api: httpx.Async
     """A signature is no way around the bounds of a route."""
     answer = await send_signed(api, bank, "POST", "/v1/redemptions", json={"x": "y" * 10_000})
     assert answer.status_code == 413
+
+
+async def test_a_client_registers_a_merchant_with_its_photo(site: Site, tmp_path: Path) -> None:
+    """A form with a file is signed like any other body; the journal names the client."""
+    api = await site.serve(photo_dir=tmp_path / "photos")
+    app = await add_client(site.vault, "app-1", scopes=["merchant:register"], merchants=[])
+    form = {
+        "merchant_no": number(1),
+        "name": "第1超市",
+        "address": "人民路1号",
+        "town": "古南街道",
+        "category": "超市",
+        "accepts": "payment_code",
+    }
+    photo = {"photo": ("front.jpg", JPEG, "image/jpeg")}
+
+    async def is_registered() -> bool:
+        return (await send_signed(api, app, "POST", "/v1/merchants", data=form, files=photo)).status_code == 201
+
+    await wait_until(is_registered, "the merchant is registered")
+    assert await site.vault.fetchval("SELECT submitted_by FROM merchants") == "client:app-1"
+    assert (await send_signed(api, app, "GET", UNKNOWN)).status_code == 403
 
 
 async def test_the_apps_keys_are_read_again_when_their_file_changes(

@@ -40,7 +40,7 @@ def signed(signer: Signer, request: httpx.Request, *, now_s: int | None = None, 
     """Return the header of a request as its client signs it."""
     path, _, query = request.url.raw_path.partition(b"?")
     now_s = int(time.time()) if now_s is None else now_s
-    return signer.header(request.method, path, query, request.content, now_s=now_s, nonce=nonce)
+    return signer.header(request.method, path, query, request.read(), now_s=now_s, nonce=nonce)
 
 
 async def send_signed(api: httpx.AsyncClient, signer: Signer, method: str, path: str, **more: Any) -> httpx.Response:
