@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
@@ -17,12 +17,13 @@ import ledger.follower
 import ledger.rebuild
 import ledger.recover
 import ledger.watch
+from grab_service.admission import Memory
 from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
 from grab_service.confirm import Confirmations
 from grab_service.confirm import Watch as Listener
 from grab_service.desk import Desk
-from grab_service.gate import Gate, GateUnavailable, Holding
+from grab_service.gate import Counts, Gate, GateUnavailable, Holding
 from grab_service.stock import Stock
 from ledger import catalogue
 from ledger.catalogue import StockRow
@@ -45,6 +46,8 @@ _NOW = datetime.fromtimestamp(1_700_000_000, UTC)
 _OPENS, _CLOSES = _NOW - timedelta(hours=1), _NOW + timedelta(days=1)
 _CONFIRM_S = 2.0
 _LOOK_S = 0.5
+_MEMORY_S = 0.2
+_INTERVAL_S = 0.002
 
 STOCK = Stock(
     stock_id="sim-r1-general-1",
@@ -223,16 +226,16 @@ class SmallCounter:
         desk: The desk.
         confirmations: The winners who wait.
         vault_epoch: The round's epoch as the ledger last told it.
-        memory: Remembers nothing.
+        memory: What the process knows without asking.
     """
 
     stock = STOCK
 
-    def __init__(self, desk: Desk, confirmations: Confirmations) -> None:
+    def __init__(self, desk: Desk, confirmations: Confirmations, memory: Memory) -> None:
         self.desk = desk
         self.confirmations = confirmations
         self.vault_epoch = 0
-        self.memory = self
+        self.memory = memory
         self.opens_ms = 0
         self.opens_at = ""
 
@@ -240,12 +243,23 @@ class SmallCounter:
         """Return the voucher's number as JSON."""
         return json.dumps({"claim_no": holding.claim_no, "replayed": replayed}).encode()
 
-    def remember_winner(self, user_ref: str, holding: Holding) -> None:
-        """Forget at once: every question goes to the gate."""
+
+class StubbornMemory(Memory):
+    """Believes for ever what it has once learned of a stock that was sold out: what must never be done."""
+
+    def learn(self, counts: Counts, asked_at_s: float) -> bool:
+        """Look once."""
+        return self.recall("nobody", 0.0) is None and super().learn(counts, asked_at_s + 1e9)
+
+    def remember(self, counts: Counts, holders: Mapping[str, Holding]) -> None:
+        """Remember it as of an epoch that is never over."""
+        super().remember(counts, holders)
+        if self.recall("nobody", 0.0) is not None:
+            self.epoch = 10**9
 
 
 class Api:
-    """An API process: the real desk, the real confirmation, the real answer to a claim.
+    """An API process: the real memory, the real desk, the real confirmation, the real answer to a claim.
 
     Args:
         actors: Who makes its clients.
@@ -255,7 +269,6 @@ class Api:
     def __init__(self, actors: Actors, *, forgets_epochs: bool) -> None:
         self._actors = actors
         self._forgets_epochs = forgets_epochs
-        self._is_sold_out = False
         self._claims: Claims | None = None
         self._counter: SmallCounter | None = None
 
@@ -264,16 +277,30 @@ class Api:
         process = current_process()
         client = self._actors.gate_client(process)
         gate = Gate(client)
-        desk = Desk(gate, STOCK, batch_max=4, waiting_max=100)
+        desk = Desk(gate, STOCK, interval_s=_INTERVAL_S, batch_max=4, waiting_max=100)
         waiting = Confirmations(_CONFIRM_S)
-        self._counter = SmallCounter(desk, waiting)
+        memory = StubbornMemory(_MEMORY_S, 2) if self._forgets_epochs else Memory(_MEMORY_S, 2)
+        self._counter = SmallCounter(desk, waiting, memory)
         self._claims = Claims.__new__(Claims)  # who may ask, and how often, is decided before
         self._claims.waits_for_ledger = True
         watch = process.create_task(Listener(client, gate, {STOCK.stock_id: (STOCK, waiting)}).run())
+        look = process.create_task(self._look(process, gate, memory))
         try:
             await self._learn_epochs(process, self._counter)
         finally:
             watch.cancel()
+            look.cancel()
+
+    async def _look(self, process: Process, gate: Gate, memory: Memory) -> None:
+        while True:
+            asked_at_s = process.time()
+            try:
+                [counts] = await gate.counts([STOCK])
+                if memory.learn(counts, asked_at_s):
+                    memory.remember(counts, await gate.holders(STOCK))
+            except GateUnavailable:
+                pass
+            await pause(asyncio.Event(), _MEMORY_S / 2)
 
     async def _learn_epochs(self, process: Process, counter: SmallCounter) -> None:
         while True:
@@ -290,8 +317,7 @@ class Api:
         """Answer a claim: status and body."""
         assert self._claims is not None
         assert self._counter is not None
-        if self._is_sold_out and self._forgets_epochs:
-            return 409, b'{"code":"SOLD_OUT"}'
-        reply = await self._claims._claim(cast("Counter", self._counter), user, "en", "simulated")
-        self._is_sold_out = self._is_sold_out or b'"SOLD_OUT"' in reply.body
+        counter = cast("Counter", self._counter)
+        known = self._claims._recall(counter, user, current_process().time(), "en", "simulated")
+        reply = known or await self._claims._claim(counter, user, "en", "simulated")
         return reply.status, reply.body

@@ -22,7 +22,7 @@ CASES = {
     "epoch not raised": ([Rule.RAISE], [], {"I-8", "I-9"}),
     "free list not checked": ([Rule.NUMBERS], ["kill-gate"], {"I-14"}),
     "overtaken recovery may write": ([Rule.OWN_REBUILD, Rule.NUMBERS], ["kill-gate", "recover"], {"I-14"}),
-    "sold out believed for ever": ([Rule.SOLD_OUT_BY_EPOCH], [], {"I-9"}),
+    "sold out believed for ever": ([Rule.SOLD_OUT_BY_EPOCH], [], {"I-4", "I-9"}),
 }
 
 
