@@ -63,15 +63,16 @@ class History:
         return [point.to_json() for point in _thinned(self._points)]
 
     def _waiting_ms(self, now_ms: int, claimed: int, booked: int) -> int:
-        """Tell how long ago more was claimed than is booked now, as exactly as points were noted."""
+        """Tell how long ago as much was claimed as is booked now; claims between two points came evenly."""
         if claimed <= booked:
             return 0
-        since_ms = now_ms
+        later_ms, later_claimed = now_ms, claimed
         for point in reversed(self._points):
             if point.claimed <= booked:
-                break
-            since_ms = point.at_ms
-        return now_ms - since_ms
+                share = (booked - point.claimed) / (later_claimed - point.claimed)
+                return round(now_ms - point.at_ms - share * (later_ms - point.at_ms))
+            later_ms, later_claimed = point.at_ms, point.claimed
+        return now_ms - later_ms
 
 
 def _thinned(points: Iterable[Point]) -> Iterable[Point]:

@@ -1,0 +1,55 @@
+"""Pausing and resuming a stock over HTTP, by staff with a reason."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from grab_service.rehearsal import RehearsalKeys
+from tests.api.conftest import Site
+
+REASON = {"reason": "门店系统故障"}
+
+
+def staff(site: Site, scope: str = "admin:round") -> dict[str, str]:
+    """Return the header of a member of staff."""
+    assert site.settings.jwks_file is not None
+    sign = RehearsalKeys(site.settings.jwks_file.parent).signer(
+        issuer=site.settings.jwt_issuer, audience=site.settings.jwt_audience, now_s=int(time.time())
+    )
+    return {"Authorization": f"Bearer {sign('staff', '500110', scope)}"}
+
+
+async def test_a_paused_stock_stays_paused_through_a_recovery(site: Site, api: httpx.AsyncClient) -> None:
+    """The gate refuses at once, the vault keeps the decision, and a resumed stock is handed out again."""
+    claims = f"/v1/stocks/{site.stock_id}/claims"
+    paused = await api.post(f"/v1/admin/stocks/{site.stock_id}/pause", headers=staff(site), json=REASON)
+    assert (paused.status_code, paused.json()) == (200, {"stock_id": site.stock_id, "paused": True, **REASON})
+    assert (await api.post(claims, headers=site.bearer("u1"))).json()["code"] == "PAUSED"
+    await site.recover()
+    assert (await api.post(claims, headers=site.bearer("u2"))).status_code in (409, 503)
+    resumed = await api.post(f"/v1/admin/stocks/{site.stock_id}/resume", headers=staff(site), json=REASON)
+    assert resumed.json()["paused"] is False
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"reason": " "}, {"reason": 1}, {"reason": "x" * 201}, {"reason": "x", "more": 1}, ["x"]], ids=str
+)
+async def test_a_pause_without_a_proper_reason_is_refused(site: Site, api: httpx.AsyncClient, body: Any) -> None:
+    """422, and nothing is paused."""
+    answer = await api.post(f"/v1/admin/stocks/{site.stock_id}/pause", headers=staff(site), json=body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "PARAM_ERROR")
+    assert (await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u1"))).status_code == 201
+
+
+async def test_only_staff_of_the_round_may_pause(site: Site, api: httpx.AsyncClient) -> None:
+    """No token 401, a user's ticket or another office 403, an unknown stock 404."""
+    path = f"/v1/admin/stocks/{site.stock_id}/pause"
+    assert (await api.post(path, json=REASON)).status_code == 401
+    assert (await api.post(path, json=REASON, headers=site.bearer("u1"))).status_code == 403
+    assert (await api.post(path, json=REASON, headers=staff(site, "admin:settle"))).status_code == 403
+    unknown = await api.post("/v1/admin/stocks/none/pause", json=REASON, headers=staff(site))
+    assert unknown.status_code == 404

@@ -1,0 +1,71 @@
+"""A real browser before a real service; skipped where there is no Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.api.conftest import SiteOf, make_site
+
+__all__ = ["SiteOf", "make_site"]
+
+CHROMIUM = os.environ.get("GRAB_CHROMIUM_BIN") or shutil.which("chromium") or shutil.which("google-chrome")
+PICTURES = Path(__file__).parents[2] / "artefacts" / "screenshots"
+PHONE, WALL = (375, 760), (1920, 1080)
+
+expect.set_options(timeout=15_000)  # the machine may be busy
+
+Visit = Callable[..., Awaitable[Page]]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of this folder, with the reason, where no browser is installed."""
+    if CHROMIUM is None:
+        skip = pytest.mark.skip(reason="no Chromium is installed; GRAB_CHROMIUM_BIN names one")
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(skip)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """A browser without a window."""
+    async with async_playwright() as playwright:
+        # Tests run as root in containers, where Chromium has no sandbox.
+        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        await running.close()
+
+
+@pytest.fixture
+async def visit(browser: Browser) -> AsyncIterator[Visit]:
+    """Return a function that opens a page and waits until it is ready; a script's error fails the test."""
+    errors: list[str] = []
+    async with AsyncExitStack() as stack:
+
+        async def open_page(url: str, size: tuple[int, int] = PHONE, script: str = "") -> Page:
+            context = await browser.new_context(viewport={"width": size[0], "height": size[1]}, locale="zh-CN")
+            stack.push_async_callback(context.close)
+            await context.add_init_script(script)
+            page = await context.new_page()
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.set_default_timeout(15_000)
+            await page.goto(url)
+            await page.wait_for_selector("html[data-ready]")
+            return page
+
+        yield open_page
+    assert errors == []
+
+
+async def keep_picture(page: Page, name: str) -> None:
+    """Leave a screenshot among the artefacts; nothing may be wider than the window."""
+    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} is cut off"
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    await page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
