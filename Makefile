@@ -14,7 +14,7 @@ COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
              --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help install run storm chaos bench bench-growth test mutants check lint types imports locks format lock wheel clean clean-data
+.PHONY: help install run storm chaos bench bench-growth test browser mutants check lint types imports locks format lock wheel clean clean-data
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench-growth: $(INSTALLED) ## Measure cost, memory and recovery against the numb
 
 test: $(INSTALLED) ## Run the whole suite against real servers; ARGS="tests/lua -x" narrows it
 	$(BIN)/pytest -n logical --maxprocesses 4 $(ARGS)
+
+browser: $(INSTALLED) ## Use the pages with a real Chromium, and leave screenshots in artefacts/screenshots
+	$(BIN)/pytest -n 2 tests/browser $(ARGS)
 
 chaos: $(INSTALLED) ## Sell rounds for MINUTES (10) while every part is killed, then prove it; SEED= repeats a schedule
 	$(BIN)/python -m loadtest.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
