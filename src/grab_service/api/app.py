@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from grab_service import keyring, settings
 from grab_service.api import (
+    audit,
     health,
     merchants,
     ops,
@@ -78,11 +79,13 @@ def create_app(chosen: Settings) -> ASGIApp:
         dependencies=[Depends(admit)],
     )
     app.state.service = service
+    app.state.heads = audit.Heads()
     app.include_router(hot_routes)
     app.include_router(vouchers.router)
     app.include_router(merchants.router)
     app.include_router(redemptions.router)
     app.include_router(public.router)
+    app.include_router(audit.router)
     app.include_router(health.router)
     app.include_router(docs_router)
     app.include_router(ops.router)

@@ -86,6 +86,34 @@ class ServerTime(Shape):
     server_time: Instant
 
 
+class AuditHead(Shape):
+    """The newest block of a chain."""
+
+    journal: Annotated[str, Field(examples=["claims/qijiang-2023-r1-general-1"])]
+    block_no: Annotated[int, Field(ge=1)]
+    rows: Annotated[int, Field(ge=1, description="rows in all blocks of this chain")]
+    hash: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="covers every row up to here")]
+    sealed_at: Instant
+
+
+class AuditHeads(Shape):
+    """The heads of all chains at one instant."""
+
+    as_of: Instant
+    journals: list[AuditHead]
+
+
+class ClaimProof(Shape):
+    """What proves that a claim stands in its stock's public list; whoever has it can show it as his."""
+
+    format: Literal["grab-proof-1"]
+    stock_id: str
+    claim_no: Annotated[int, Field(ge=1)]
+    block_no: Annotated[int | None, Field(description="null until the sealer has passed, some seconds")]
+    line: Annotated[str, Field(description="as it stands in the public list")]
+    opening: Annotated[str, Field(description="secret of the owner: it opens the line's last field")]
+
+
 class StockFigures(Shape):
     """One stock in the polled picture; figures are null until the gate has answered for the first time."""
 
