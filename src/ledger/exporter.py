@@ -141,7 +141,7 @@ async def _lag(gate: redis.Redis, keys: StockKeys) -> _Lag:
     if not waiting:
         return _Lag(length, 0, 0.0)
     seconds, microseconds = await gate.time()
-    groups = cast("list[dict[str, Any]]", await gate.xinfo_groups(keys.claims))
+    groups = await gate.xinfo_groups(keys.claims)
     pending = sum(each["pending"] + (each["lag"] or 0) for each in groups if each["name"] == GROUP)
     since_ms = int(waiting[0][0].partition("-")[0])
     return _Lag(length, pending, max(0.0, seconds + microseconds / 1e6 - since_ms / 1000))

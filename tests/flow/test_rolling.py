@@ -152,7 +152,7 @@ def _proxy(directory: Path, ports: list[int]) -> Iterator[str]:
     assert _NGINX is not None
     port = free_port()
     text = (NGINX_DIR / "nginx.conf").read_text(encoding="utf-8")
-    text = re.sub(r"/tmp/", f"{directory}/", text).replace("listen 8080", f"listen 127.0.0.1:{port}")
+    text = text.replace(" /tmp/", f" {directory}/").replace("listen 8080", f"listen 127.0.0.1:{port}")
     upstreams = (NGINX_DIR / "upstreams.conf").read_text(encoding="utf-8")
     servers = "".join(f"    server 127.0.0.1:{each} max_fails=3 fail_timeout=1s;\n" for each in ports)
     (directory / "nginx.conf").write_text(text, encoding="utf-8")
