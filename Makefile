@@ -6,6 +6,7 @@ OPENS_IN ?= 60
 CAMPAIGN ?= campaigns/qijiang-2023.toml
 MINUTES  ?= 10
 SEED     ?=
+EXAMPLES ?= 300
 ARGS     ?=
 
 BIN       := .venv/bin
@@ -14,7 +15,7 @@ COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
              --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help install run storm chaos bench bench-growth test browser mutants check lint types imports locks format lock wheel clean clean-data
+.PHONY: help install run storm chaos bench bench-growth test browser fuzz mutants check lint types imports locks format lock wheel clean clean-data
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +48,9 @@ test: $(INSTALLED) ## Run the whole suite against real servers; ARGS="tests/lua 
 
 browser: $(INSTALLED) ## Use the pages with a real Chromium, and leave screenshots in artefacts/screenshots
 	$(BIN)/pytest -n 2 tests/browser $(ARGS)
+
+fuzz: $(INSTALLED) ## Make up EXAMPLES (300) requests an operation and kind of caller, and malformed ones by hand
+	GRAB_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 0 tests/fuzz $(ARGS)
 
 chaos: $(INSTALLED) ## Sell rounds for MINUTES (10) while every part is killed, then prove it; SEED= repeats a schedule
 	$(BIN)/python -m loadtest.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -38,6 +38,7 @@ _SERVED_IN_FRONT = "This route is served before the router."
             Code.PAUSED,
             Code.ENDED,
             Code.LIMIT_REACHED,
+            Code.FREQUENCY_LIMIT_EXCEED,
             Code.SYSTEM_BUSY,
         ),
     },

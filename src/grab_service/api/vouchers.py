@@ -32,7 +32,7 @@ _USER_REFUSALS = (Code.SIGN_ERROR, Code.FORBIDDEN, Code.SYSTEM_BUSY)
     operation_id="issueTicket",
     summary="换取抢券凭证",
     response_model=Ticket,
-    responses=refusals(*_USER_REFUSALS[:2], Code.TOO_LARGE, Code.PARAM_ERROR),
+    responses=refusals(*_USER_REFUSALS, Code.TOO_LARGE, Code.PARAM_ERROR),
 )
 async def issue_ticket(
     caller: Claimant, incoming: IncomingFacts, service: RunningService, request: Request
