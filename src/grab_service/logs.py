@@ -48,12 +48,14 @@ class TextLine(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is logging's
         """Return the line without traceback."""
-        record.message = _CONTROL.sub(" ", record.message)
+        if not hasattr(record, "members"):
+            record.message = _CONTROL.sub(" ", record.message)
         return super().formatMessage(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return everything that is written of an event."""
-        return _SECRETS.sub(_HIDDEN, super().format(record))
+        """Return everything that is written of an event; the facts of requests are ours and need no mask."""
+        line = super().format(record)
+        return line if hasattr(record, "members") else _SECRETS.sub(_HIDDEN, line)
 
 
 class JsonLine(logging.Formatter):

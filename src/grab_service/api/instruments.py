@@ -82,7 +82,7 @@ class Instruments:
         words[place + bisect_left(DURATION_BOUNDS_S, seconds)] += 1
         words[place + _SUM] += int(seconds * _US)
         if status < _REFUSED:
-            self._journal.claim(request_id, stock_id, Ending(ending).outcome, seconds)
+            self._journal.claim(request_id, stock_id, ending, seconds)
             return
         self._until_logged -= 1
         if not self._until_logged:
@@ -117,6 +117,7 @@ class Instruments:
         while True:
             due_s = loop.time() + _TICK_S
             await asyncio.sleep(_TICK_S)
+            self._journal.flush()
             self._observe(lag, LAG_BOUNDS_S, max(0.0, loop.time() - due_s))
             self._words[inflight] = self.inflight
             self._words[memory] = _resident_bytes()
@@ -126,6 +127,7 @@ class Instruments:
 
     def close(self) -> None:
         """Leave the sheet to the process that comes next."""
+        self._journal.flush()
         self.sheets.close()
 
     def _other(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:

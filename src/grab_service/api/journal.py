@@ -1,4 +1,4 @@
-"""The journal: a line for each request that changed something, and for one in so many of the others.
+"""The journal: every request that changed something, and one in so many of the others.
 
 At the opening nearly every answer is a refusal, and a line for each of them would cost more than the answer.  A line
 names the request and what became of it, never who asked, a token, a code or what a path or body holds.
@@ -13,6 +13,9 @@ from grab_service.api.ending import Ending
 
 _log = logging.getLogger("grab_service.requests")
 
+_WON_MAX = 500  # winners a line
+_OUTCOMES = [ending.outcome for ending in Ending]
+
 
 class Journal:
     """Logs requests.
@@ -24,11 +27,25 @@ class Journal:
     def __init__(self, one_in: int) -> None:
         self.one_in = one_in
         self._left = 1
+        self._won: list[tuple[str, int, str, float]] = []
 
-    def claim(self, request_id: str, stock_id: str, outcome: str, seconds: float) -> None:
-        """Log the claim of a winner."""
+    def claim(self, request_id: str, stock_id: str, ending: int, seconds: float) -> None:
+        """Keep the claim of a winner for the next line of them."""
         if self.one_in:
-            _tell(request_id, "claim", outcome, seconds, stock=stock_id)
+            self._won.append((request_id, ending, stock_id, seconds))
+            if len(self._won) >= _WON_MAX:
+                self.flush()
+
+    def flush(self) -> None:
+        """Log the claims that were won since the last time: in a rush a line for each would cost more than a claim."""
+        if not self._won:
+            return
+        won = [
+            f"{request_id}:{_OUTCOMES[ending]}:{stock_id}:{1000 * seconds:.1f}ms"
+            for request_id, ending, stock_id, seconds in self._won
+        ]
+        self._won.clear()
+        _log.info("what=claims won=%s", " ".join(won), extra={"members": {"what": "claims", "won": won}})
 
     def refused(self, request_id: str, stock_id: str, ending: int, seconds: float) -> None:
         """Log a claim that won nothing and whose turn it is."""
