@@ -304,11 +304,11 @@ async def old_primary(scene: Scene) -> None:
 
 
 FAULTS: dict[str, tuple[int, Fault]] = {
-    "kill api": (6, kill("api")),
-    "kill ledger": (6, kill("ledger")),
-    "kill valkey": (8, kill("valkey")),
-    "kill postgres": (6, kill("postgres")),
-    "kill supervisor": (1, kill_supervisor),
+    "kill api": (8, kill("api")),
+    "kill ledger": (10, kill("ledger")),
+    "kill valkey": (12, kill("valkey")),
+    "kill postgres": (8, kill("postgres")),
+    "kill supervisor": (2, kill_supervisor),
     "freeze api": (2, freeze("api", 3.0)),
     "freeze ledger": (2, freeze("ledger", 3.0)),
     "freeze valkey": (2, freeze("valkey", 3.0)),

@@ -31,7 +31,7 @@ from loadtest.chaos.users import Users
 from loadtest.wire import ask
 
 _OPENS_IN_S = 3
-_GAP_S = (0.3, 1.5)  # between faults
+_GAP_S = (0.2, 1.0)  # between faults
 _SERVED_WITHIN_S = 30.0
 _SETTLED_WITHIN_S = 30.0
 _SHIM = Path(__file__).parent / "fsync_shim.c"
