@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import re
@@ -15,6 +16,8 @@ from grab_service.api.problems import Code
 from grab_service.identity import Identity
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_LENGTH_DIGITS_MAX = 15  # no body is so long, and reading a number of thousands of digits is refused by Python
+_BODY_S = 5.0  # a small body comes in one piece, or its sender holds the connection for its own sake
 
 
 @dataclass(slots=True)
@@ -94,7 +97,7 @@ class Reception:
             elif name == b"content-type":
                 incoming.content_type = value
             elif name == b"content-length":
-                incoming.body_length = int(value) if value.isdigit() else None
+                incoming.body_length = int(value) if value.isdigit() and len(value) <= _LENGTH_DIGITS_MAX else None
                 incoming.has_body = incoming.body_length != 0
             elif name == b"transfer-encoding":
                 incoming.has_body = True
@@ -110,7 +113,11 @@ async def read_body(incoming: Incoming, receive: Receive, body_bytes_max: int) -
         return b""
     if incoming.body_length is not None and incoming.body_length > body_bytes_max:
         return _too_large(body_bytes_max)
-    body = await _read_all(receive, body_bytes_max)
+    try:
+        async with asyncio.timeout(_BODY_S):
+            body = await _read_all(receive, body_bytes_max)
+    except TimeoutError:
+        return (Code.PARAM_ERROR, f"The body did not arrive within {_BODY_S:.0f} s.")
     if isinstance(body, tuple):
         return body
     if body.strip() and not incoming.content_type.lower().startswith(b"application/json"):
