@@ -214,7 +214,7 @@ class _Chaos:
             self.probes += 1
             stock_id = self.scene.stock_ids[self.probes % len(self.scene.stock_ids)]
             outcome, _ = await self.users.claim(f"probe-{self.probes}", stock_id)
-            if outcome == SOLD_OUT:
+            if outcome in (SOLD_OUT, ENDED):
                 gone.add(stock_id)
             return outcome == WON or len(gone) == len(self.scene.stock_ids)
 

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S = 0.3
 _LOOK_BOUND_S = 3.0  # a look is a few reads; a connection that has died in silence is noticed by this
-_RETRY_S = (0.3, 5.0)  # pause after a failure: first, longest
+_RETRY_S = (0.3, 1.0)  # pause after a failure: first, longest; what it waits for is on this machine
 
 
 async def stored_stocks(vault: asyncpg.Connection) -> list[Stock]:

@@ -22,7 +22,7 @@ from grab_service.data_dir import DataDir
 _log = logging.getLogger(__name__)
 
 _RESTART_S = (0.1, 5.0)  # pause before a restart: first, longest
-_WELL_AFTER_S = 10.0  # a child that lived for so long died for a new reason
+_WELL_AFTER_S = 2.0  # a child that lived for so long died for a new reason
 _TROUBLE_AFTER = 5  # deaths in quick succession
 _POLL_S = 0.02
 _KILLED_WITHIN_S = 5.0
