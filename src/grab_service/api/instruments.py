@@ -82,7 +82,7 @@ class Instruments:
         words[place + bisect_left(DURATION_BOUNDS_S, seconds)] += 1
         words[place + _SUM] += int(seconds * _US)
         if status < _REFUSED:
-            self._journal.claim(request_id, stock_id, ending, seconds)
+            self._journal.claim(request_id, stock_id, ending)
             return
         self._until_logged -= 1
         if not self._until_logged:

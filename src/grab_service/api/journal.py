@@ -27,12 +27,12 @@ class Journal:
     def __init__(self, one_in: int) -> None:
         self.one_in = one_in
         self._left = 1
-        self._won: list[tuple[str, int, str, float]] = []
+        self._won: list[tuple[str, int, str]] = []
 
-    def claim(self, request_id: str, stock_id: str, ending: int, seconds: float) -> None:
+    def claim(self, request_id: str, stock_id: str, ending: int) -> None:
         """Keep the claim of a winner for the next line of them."""
         if self.one_in:
-            self._won.append((request_id, ending, stock_id, seconds))
+            self._won.append((request_id, ending, stock_id))
             if len(self._won) >= _WON_MAX:
                 self.flush()
 
@@ -40,10 +40,7 @@ class Journal:
         """Log the claims that were won since the last time: in a rush a line for each would cost more than a claim."""
         if not self._won:
             return
-        won = [
-            f"{request_id}:{_OUTCOMES[ending]}:{stock_id}:{1000 * seconds:.1f}ms"
-            for request_id, ending, stock_id, seconds in self._won
-        ]
+        won = [f"{request_id}:{_OUTCOMES[ending]}:{stock_id}" for request_id, ending, stock_id in self._won]
         self._won.clear()
         _log.info("what=claims won=%s", " ".join(won), extra={"members": {"what": "claims", "won": won}})
 
