@@ -15,7 +15,7 @@ COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
              --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help install run storm chaos bench bench-growth test browser fuzz mutants check lint types imports locks format lock wheel clean clean-data
+.PHONY: help install run storm chaos bench bench-growth bench-redemptions test browser fuzz mutants check lint types imports locks format lock wheel clean clean-data
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench: $(INSTALLED) ## Measure the service and its peers in turn; ARGS="--help" 
 
 bench-growth: $(INSTALLED) ## Measure cost, memory and recovery against the number of holders, and plot them
 	$(BIN)/python -m loadtest.bench.growth $(ARGS)
+
+bench-redemptions: $(INSTALLED) ## Measure how many vouchers the tills can use in a second over HTTP
+	$(BIN)/python -m loadtest.bench.redemptions $(ARGS)
 
 test: $(INSTALLED) ## Run the whole suite against real servers; ARGS="tests/lua -x" narrows it
 	$(BIN)/pytest -n logical --maxprocesses 4 $(ARGS)

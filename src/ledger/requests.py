@@ -19,7 +19,7 @@ from ledger.statements import statement
 
 _INSERT_REQUEST = statement("insert_request")
 
-_ATTEMPTS_MAX = 8  # each one that is overtaken means that another request got through
+ATTEMPTS_MAX = 8  # each one that is overtaken means that another request got through
 DONE = "DONE"
 
 
@@ -46,10 +46,6 @@ class Refusal(StrEnum):
 
 class Contended(Exception):
     """Others were faster again and again; nothing was changed, and asking again is harmless."""
-
-
-class Overtaken(Exception):
-    """What was looked at has changed before the effect; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +94,10 @@ async def answer_once(attempt: Attempt) -> Answer:
         Contended: Others were faster every time.
         asyncpg.PostgresError, OSError: The vault is in trouble; the outcome is unknown until the request is repeated.
     """
-    for _ in range(_ATTEMPTS_MAX):
+    for _ in range(ATTEMPTS_MAX):
         try:
             return await attempt()
-        except (Overtaken, asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
+        except (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError):
             continue
     raise Contended
 

@@ -13,7 +13,8 @@ import asyncpg
 
 from ledger import expiry, money
 from ledger.money import Receipt
-from ledger.redemption import Order, redeem, reversal_request, reverse
+from ledger.redeem import Order, redeem
+from ledger.redemption import reversal_request, reverse
 from ledger.refund import refund, refund_request
 from ledger.requests import Answer
 from tests.support.books import Books, code_of, user_ref

@@ -33,7 +33,7 @@ from grab_service.api.vault import VaultUnavailable
 from grab_service.identity import MERCHANT_SCOPE, Identity
 from grab_service.references import hash_of_code
 from ledger import redemption, refund
-from ledger.redemption import Order
+from ledger.redeem import Order
 from ledger.requests import Answer, Contended
 
 router = APIRouter(tags=["redemptions"])
@@ -94,7 +94,7 @@ async def redeem_voucher(caller: Cashier, service: RunningService, request: Requ
         channel=asked.channel,
     )
     numbered = order.request(caller.user_ref, asked.out_request_no)
-    return await _answer(service, 201, lambda vault: redemption.redeem(vault, numbered, order))
+    return await _told(201, service.till.redeem(numbered, order))
 
 
 @router.get(
@@ -189,9 +189,16 @@ async def _own(service: Service, caller: Identity, redemption_id: str) -> dict[s
 async def _answer(
     service: Service, status: int, ask: Callable[[asyncpg.Connection], Awaitable[Answer]]
 ) -> JSONResponse:
-    try:
+    async def answer() -> Answer:
         async with service.vault.connection() as vault:
-            answer = await ask(vault)
+            return await ask(vault)
+
+    return await _told(status, answer())
+
+
+async def _told(status: int, answering: Awaitable[Answer]) -> JSONResponse:
+    try:
+        answer = await answering
     except (VaultUnavailable, Contended) as error:
         raise Problem(Code.SYSTEM_BUSY, "Ask again with the same out_request_no: it has one effect.") from error
     if answer.refusal is not None:

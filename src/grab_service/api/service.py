@@ -18,6 +18,7 @@ from grab_service.api.counter import Counter
 from grab_service.api.history import History
 from grab_service.api.instruments import Instruments
 from grab_service.api.journal import Journal
+from grab_service.api.till import Till
 from grab_service.api.vault import Vault, VaultUnavailable
 from grab_service.auth import Authenticator
 from grab_service.campaign import Campaign
@@ -51,6 +52,7 @@ class Service:
         counters: The stocks by id.
         campaigns: The campaigns by id.
         claims: Answers claims.
+        till: Brings uses of vouchers to the vault.
         snapshot: The polled picture of every stock.
         history: What the stocks did in the last minutes.
         streams: How many screens this process is telling events.
@@ -71,6 +73,7 @@ class Service:
             tickets=self.tickets,
             user_refs=self.user_refs,
             remembered_max=settings.token_cache_max,
+            failures_per_s_max=settings.verify_rate_max,
         )
         self.clients = Clients()
         self._keyring = keyring
@@ -89,6 +92,7 @@ class Service:
         self.streams = 0
         self.gate: Gate
         self.vault: Vault
+        self.till: Till
         self._exit = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
@@ -101,6 +105,7 @@ class Service:
         self.gate = Gate(client)
         self.vault = await Vault.open(settings.database_url)
         self._exit.push_async_callback(self.vault.close)
+        self.till = Till(self.vault)
         self._keep(self._refresh_catalogue())
         self._keep(self._refresh_snapshot())
         self._keep(self._check_library())
