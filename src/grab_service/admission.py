@@ -118,3 +118,26 @@ class Rate:
             self._asked, self._until_s = {}, now_s + 1.0
         asked = self._asked[user_ref] = self._asked.get(user_ref, 0) + 1
         return asked > self._per_s_max
+
+
+class Budget:
+    """Bounds how often something costly may be done in vain within one second.
+
+    Args:
+        per_s_max: How often.
+    """
+
+    def __init__(self, per_s_max: int) -> None:
+        self._per_s_max = per_s_max
+        self._spent = 0
+        self._until_s = 0.0
+
+    def is_spent(self, now_s: float) -> bool:
+        """Whether no more may be tried in the running second."""
+        if now_s >= self._until_s:
+            self._spent, self._until_s = 0, now_s + 1.0
+        return self._spent >= self._per_s_max
+
+    def spend(self) -> None:
+        """Count one that was in vain."""
+        self._spent += 1

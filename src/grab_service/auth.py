@@ -3,6 +3,8 @@
 Keys come from a local set that is read before the opening and, in the background, when it changes;
 nothing is fetched on the request path.  A JWT that verified once is remembered by its hash until it
 expires, since a signature check costs some two hundred microseconds and a user asks for several stocks.
+Checks that fail are not remembered, they are rationed: whoever floods with forged tokens gets no more of the
+process than that, and those with tickets or remembered tokens do not notice.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 
 import jwt
 
+from grab_service.admission import Budget
 from grab_service.identity import Distrust, Identity
 from grab_service.references import UserRefs
 from grab_service.tickets import Tickets
@@ -44,6 +47,7 @@ class Authenticator:
         tickets: Checks this service's own tickets.
         user_refs: Turns ``sub`` into the user's reference.
         remembered_max: How many verified tokens are remembered.
+        failures_per_s_max: How many checks may fail within a second before no more are made in it.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Authenticator:
         tickets: Tickets,
         user_refs: UserRefs,
         remembered_max: int,
+        failures_per_s_max: int,
     ) -> None:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._documents: dict[str, Mapping[str, Any]] = {}
@@ -64,6 +69,7 @@ class Authenticator:
         self._user_refs = user_refs
         self._remembered: dict[bytes, Identity] = {}
         self._remembered_max = remembered_max
+        self._failures = Budget(failures_per_s_max)
         self.renew(key_set)
 
     def renew(self, key_set: Mapping[str, Any]) -> None:
@@ -106,8 +112,16 @@ class Authenticator:
         return verdict
 
     def _verify(self, token: str) -> Identity | Distrust:
-        claims = _claims_of(token, self._keys, self._issuer, self._audience)
-        return claims if isinstance(claims, Distrust) else self._identity_of(claims)
+        key = _key_of(token, self._keys)
+        if isinstance(key, Distrust):
+            return key
+        if self._failures.is_spent(time.monotonic()):
+            return Distrust.UNCHECKED
+        claims = _claims_under(key, token, self._issuer, self._audience)
+        verdict = claims if isinstance(claims, Distrust) else self._identity_of(claims)
+        if isinstance(verdict, Distrust):
+            self._failures.spend()
+        return verdict
 
     def _identity_of(self, claims: Mapping[str, Any]) -> Identity | Distrust:
         sub, region, scope = claims["sub"], claims.get("region", ""), claims.get("scope", "")
@@ -135,7 +149,10 @@ def staff_of(
     Raises:
         KeySetInvalid: The set of keys cannot be used.
     """
-    claims = _claims_of(token, _read_key_set(key_set), issuer, audience)
+    key = _key_of(token, _read_key_set(key_set))
+    if isinstance(key, Distrust):
+        return key
+    claims = _claims_under(key, token, issuer, audience)
     if isinstance(claims, Distrust):
         return claims
     sub, scope = claims["sub"], claims.get("scope", "")
@@ -144,8 +161,8 @@ def staff_of(
     return sub, frozenset(scope.split())
 
 
-def _claims_of(token: str, keys: Mapping[str, jwt.PyJWK], issuer: str, audience: str) -> dict[str, Any] | Distrust:
-    """Verify a JWT and return what it says (RFC 8725: the algorithm is the key's, the token brings no key)."""
+def _key_of(token: str, keys: Mapping[str, jwt.PyJWK]) -> jwt.PyJWK | Distrust:
+    """Return the key that a JWT must be signed with (RFC 8725: the algorithm is the key's, the token brings no key)."""
     try:
         header = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError:
@@ -157,6 +174,11 @@ def _claims_of(token: str, keys: Mapping[str, jwt.PyJWK], issuer: str, audience:
         return Distrust.KEY
     if header.get("alg") != key.algorithm_name:
         return Distrust.ALGORITHM
+    return key
+
+
+def _claims_under(key: jwt.PyJWK, token: str, issuer: str, audience: str) -> dict[str, Any] | Distrust:
+    """Verify a JWT, which is what costs, and return what it says."""
     try:
         return jwt.decode(
             token,

@@ -142,6 +142,11 @@ class Settings(BaseModel):
     token_cache_max: Annotated[
         int, Unit("tokens"), Field(ge=1, le=10_000_000, description="Verified tokens that one process remembers.")
     ] = 200_000
+    verify_rate_max: Annotated[
+        int,
+        Unit("checks/s"),
+        Field(ge=1, le=1_000_000, description="Token checks that may fail in one process before it checks no more."),
+    ] = 500
     ticket_ttl_s: Annotated[int, Unit("s"), Field(ge=60, le=86_400, description="How long a ticket is good.")] = 1800
 
     jwks_file: Annotated[Path | None, Field(description="The app's public keys, a JSON Web Key Set.")] = None

@@ -33,7 +33,7 @@ def _jwk(key: Any, kid: str) -> dict[str, Any]:
 KEY_SET = {"keys": [_jwk(ED_KEY, "ed"), _jwk(EC_KEY, "ec")]}
 
 
-def make_authenticator(remembered_max: int = 100) -> Authenticator:
+def make_authenticator(remembered_max: int = 100, failures_per_s_max: int = 100) -> Authenticator:
     """Return an authenticator that knows one key of each kind."""
     return Authenticator(
         key_set=KEY_SET,
@@ -42,6 +42,7 @@ def make_authenticator(remembered_max: int = 100) -> Authenticator:
         tickets=TICKETS,
         user_refs=REFS,
         remembered_max=remembered_max,
+        failures_per_s_max=failures_per_s_max,
     )
 
 
@@ -233,4 +234,38 @@ def test_a_changed_ticket_is_refused() -> None:
 def test_a_key_set_that_cannot_be_used_is_refused_at_start(key_set: dict[str, Any], words: str) -> None:
     """A bad set of keys stops the process before it serves."""
     with pytest.raises(KeySetInvalid, match=words):
-        Authenticator(key_set=key_set, issuer="a", audience="b", tickets=TICKETS, user_refs=REFS, remembered_max=1)
+        Authenticator(
+            key_set=key_set,
+            issuer="a",
+            audience="b",
+            tickets=TICKETS,
+            user_refs=REFS,
+            remembered_max=1,
+            failures_per_s_max=1,
+        )
+
+
+def test_forged_tokens_are_checked_only_so_often() -> None:
+    """Above the ration nothing costly is done for unknown tokens; tickets and remembered tokens pass, also then."""
+    authenticator = make_authenticator(failures_per_s_max=3)
+    known = [b"Bearer " + sign(claims_of()).encode()]
+    ticket = [b"Bearer " + TICKETS.issue("ref", "500110", int(time.time()) + 60).encode()]
+    assert isinstance(authenticator.identify(known), Identity)
+    stranger = ed25519.Ed25519PrivateKey.generate()
+
+    def forged(number: int) -> Identity | Distrust:
+        token = jwt.encode(claims_of(sub=f"u{number}"), stranger, "EdDSA", headers={"kid": "ed"})
+        return authenticator.identify([b"Bearer " + token.encode()])
+
+    assert [forged(number) for number in range(5)] == [Distrust.SIGNATURE] * 3 + [Distrust.UNCHECKED] * 2
+    assert authenticator.identify([b"Bearer " + sign(claims_of(sub="new")).encode()]) is Distrust.UNCHECKED
+    assert isinstance(authenticator.identify(known), Identity)
+    assert isinstance(authenticator.identify(ticket), Identity)
+
+
+def test_good_tokens_use_nothing_of_the_ration() -> None:
+    """However many good tokens come in a second, each is checked."""
+    authenticator = make_authenticator(failures_per_s_max=1)
+    for number in range(10):
+        token = sign(claims_of(sub=f"u{number}")).encode()
+        assert isinstance(authenticator.identify([b"Bearer " + token]), Identity)

@@ -54,7 +54,7 @@ async def admit(request: Request) -> None:
 def _bearer(service: Service, incoming: Incoming) -> Identity:
     verdict = service.authenticator.identify(incoming.authorization)
     if isinstance(verdict, Distrust):
-        raise Problem(Code.SIGN_ERROR, verdict.value)
+        raise Problem(Code.SYSTEM_BUSY if verdict is Distrust.UNCHECKED else Code.SIGN_ERROR, verdict.value)
     return verdict
 
 

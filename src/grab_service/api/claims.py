@@ -58,6 +58,8 @@ class Claims:
         """Answer the claim of whoever the token names on one stock."""
         identity = self._authenticator.identify(authorization)
         if isinstance(identity, Distrust):
+            if identity is Distrust.UNCHECKED:
+                return _busy(Ending.BUSY_CHECKS, request_id, language, identity.value)
             return problems.reply(Code.SIGN_ERROR, request_id, language, detail=identity.value)
         if not suffices(CLAIM_ROUTE, identity.scopes):
             return problems.reply(Code.FORBIDDEN, request_id, language)

@@ -27,6 +27,7 @@ class Ending(IntEnum):
     BUSY_GATE = 16
     BUSY_RECOVERING = 17
     TOO_OFTEN = 18
+    BUSY_CHECKS = 19
 
     @property
     def outcome(self) -> str:
@@ -38,6 +39,7 @@ SHED_REASONS = {
     Ending.BUSY_QUEUE: "queue_full",
     Ending.BUSY_GATE: "gate_unavailable",
     Ending.BUSY_RECOVERING: "recovering",
+    Ending.BUSY_CHECKS: "failed_checks",
 }
 # Plain numbers: an addition to a member of an enumeration costs several times as much.
 OF_STATUS = {200: int(Ending.REPLAY), 201: int(Ending.OK), 202: int(Ending.PENDING)}

@@ -1,0 +1,122 @@
+"""What a flood of random tokens costs the API, and whether winners notice: ``python -m loadtest.bench.random_tokens``.
+
+Winners claim with tickets at a steady pace, first alone, then beside floods: of garbage, and of tokens whose form and
+key are right and whose signature is random, which is what costs.  The last flood is told what it would cost without
+the ration, ``GRAB_VERIFY_RATE_MAX``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from grab_service.settings import variable_of
+from loadtest.bench.cpu import Cores, cpu_us_of
+from loadtest.bench.ours import OPEN, Ours, run_ours
+from loadtest.bench.processes import BenchImpossible, Load, go, run_to_the_end, warm_load
+
+_WINNERS_PER_S, _WINNERS_CONNECTIONS = 200, 32
+_FLOOD_CONNECTIONS = 128
+_WARM_UP = 100
+_UNRATIONED = "1000000"
+
+
+def _part(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _garbage(randomness: random.Random) -> str:
+    return _part(randomness.randbytes(180))
+
+
+def _forged(randomness: random.Random) -> str:
+    now_s = int(time.time())
+    header = {"alg": "EdDSA", "kid": "rehearsal", "typ": "JWT"}
+    claims = {"iss": "rehearsal", "aud": "grab", "sub": f"u{randomness.random()}", "exp": now_s + 300, "scope": "claim"}
+    return ".".join(
+        [_part(json.dumps(header).encode()), _part(json.dumps(claims).encode()), _part(randomness.randbytes(64))]
+    )
+
+
+def _requests(make: Callable[[random.Random], str], count: int) -> list[bytes]:
+    randomness = random.Random(1)
+    line, rest = f"POST /v1/stocks/{OPEN}/claims HTTP/1.1", "Host: bench\r\nContent-Length: 0"
+    form = f"{line}\r\n{rest}\r\nAuthorization: Bearer %s\r\n\r\n"
+    return [(form % make(randomness)).encode() for _ in range(count)]
+
+
+async def _measure(
+    ours: Ours, make: Callable[[random.Random], str] | None, count: int, pace_per_s: float
+) -> dict[str, Any]:
+    """Let winners claim beside a flood; return the winners' latencies, the flood's answers and the API's CPU."""
+    seconds = count / pace_per_s
+    winners = [ours.request(OPEN) for _ in range(int(_WINNERS_PER_S * seconds) + _WARM_UP)]
+    async with AsyncExitStack() as stack:
+        loads = [Load(winners, _WINNERS_CONNECTIONS, _WARM_UP, seconds * 3, _WINNERS_PER_S)]
+        if make is not None:
+            loads.append(Load(_requests(make, count), _FLOOD_CONNECTIONS, 0, seconds * 3, pace_per_s))
+        running = [await stack.enter_async_context(warm_load(load, ours.port, {ours.cores.rest})) for load in loads]
+        before_us, began_s = cpu_us_of(ours.parts()["server"]), time.monotonic()
+        won, *flood = await asyncio.gather(*(go(process) for process in running))
+        lasted_s = time.monotonic() - began_s
+        core = (cpu_us_of(ours.parts()["server"]) - before_us) / 1e6 / lasted_s
+    return {
+        "winners_ms": won["latency_ms"],
+        "winners": won["statuses"],
+        "flood": flood[0]["statuses"] if flood else {},
+        "flood_per_s": round(flood[0]["per_s"]) if flood else 0,
+        "api_core": round(core, 3),
+    }
+
+
+async def _run(count: int, pace_per_s: float) -> dict[str, Any]:
+    cores = Cores.of_this_machine()
+    turns: list[tuple[str, str | None, Callable[[random.Random], str] | None]] = [
+        ("winners alone", None, None),
+        ("garbage", None, _garbage),
+        ("forged, rationed", None, _forged),
+        ("forged, not rationed", _UNRATIONED, _forged),
+    ]
+    told: dict[str, Any] = {}
+    vouchers = int((_WINNERS_PER_S * count / pace_per_s + _WARM_UP) * 1.1)
+    for name, rate, make in turns:
+        variable = variable_of("verify_rate_max")
+        os.environ.pop(variable, None)
+        if rate is not None:
+            os.environ[variable] = rate
+        with tempfile.TemporaryDirectory(prefix="grab-bench-") as directory:
+            async with run_ours(
+                Path(directory), cores, server="uvicorn", workers=1, won=vouchers, tag=name.replace(" ", "-")
+            ) as ours:
+                told[name] = await _measure(ours, make, count, pace_per_s)
+        print(f"{name:22} {json.dumps(told[name])}", flush=True)
+    return told
+
+
+def main() -> int:
+    """Measure, print a line a turn."""
+    parser = argparse.ArgumentParser(prog="random_tokens", description=__doc__)
+    parser.add_argument("--count", type=int, default=100_000, help="requests of a flood (%(default)s)")
+    parser.add_argument("--pace", type=float, default=4_000, help="of them a second (%(default)s)")
+    options = parser.parse_args()
+    try:
+        run_to_the_end(_run(options.count, options.pace))
+    except BenchImpossible as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
