@@ -141,3 +141,28 @@ class Budget:
     def spend(self) -> None:
         """Count one that was in vain."""
         self._spent += 1
+
+
+class Misses:
+    """Counts what each caller has asked for in vain within the running minute, as whoever guesses does.
+
+    Args:
+        per_minute_max: How often one may.
+    """
+
+    _WINDOW_S = 60.0
+
+    def __init__(self, per_minute_max: int) -> None:
+        self._per_minute_max = per_minute_max
+        self._missed: dict[str, int] = {}
+        self._until_s = 0.0
+
+    def wait_s(self, caller: str, now_s: float) -> float:
+        """Return how long a caller has to wait before it may ask again, in seconds; 0 if it need not."""
+        if now_s >= self._until_s:
+            self._missed, self._until_s = {}, now_s + self._WINDOW_S
+        return self._until_s - now_s if self._missed.get(caller, 0) >= self._per_minute_max else 0.0
+
+    def count(self, caller: str) -> None:
+        """Count one that was in vain."""
+        self._missed[caller] = self._missed.get(caller, 0) + 1

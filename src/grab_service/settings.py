@@ -78,6 +78,12 @@ class Settings(BaseModel):
         Field(ge=60, le=604_800, description="How long after its redemption a payment can be reversed (冲正)."),
     ] = 86_400
 
+    unknown_codes_max: Annotated[
+        int,
+        Unit("codes/min"),
+        Field(ge=1, le=1_000_000, description="Unknown voucher codes that one caller may show a process, a merchant."),
+    ] = 60
+
     photo_bytes_max: Annotated[
         int, Unit("bytes"), Field(ge=1024, le=67_108_864, description="The largest photo of a merchant's shop front.")
     ] = 5_242_880

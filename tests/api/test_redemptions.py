@@ -235,3 +235,19 @@ async def test_what_does_not_exist(shop: Shop, redemption_id: str) -> None:
         await shop.reverse(redemption_id),
     ):
         assert (answer.status_code, answer.json()["code"]) == (404, "RESOURCE_NOT_EXISTS")
+
+
+async def test_whoever_guesses_codes_is_stopped(site: Site, shop: Shop) -> None:
+    """After so many unknown codes a caller is 429 at that merchant, with a good code too; others go on."""
+    api = await site.serve(unknown_codes_max=3)
+    guesses = [await _pay(api, shop, voucher_code=f"{number:017d}") for number in range(5)]
+    assert [answer.status_code for answer in guesses] == [404, 404, 404, 429, 429]
+    assert 0 < int(guesses[-1].headers["retry-after"]) <= 60
+    assert (await _pay(api, shop)).status_code == 429
+    elsewhere = await _pay(api, shop, merchant_no=OTHER_SHOP)
+    assert elsewhere.status_code == 403
+    assert elsewhere.json()["code"] == "MERCHANT_NOT_APPROVED"
+
+
+async def _pay(api: httpx.AsyncClient, shop: Shop, **changes: Any) -> httpx.Response:
+    return await api.post("/v1/redemptions", json=shop.payment(**changes), headers=shop.headers)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from math import ceil
 from typing import Annotated, Any
 
 import asyncpg
@@ -75,6 +77,7 @@ def _body_of(shape: type[Shape], *, is_required: bool = True) -> dict[str, Any]:
         Code.CHANNEL_NOT_ACCEPTED,
         Code.ORDER_HAS_VOUCHER,
         Code.FUND_NOT_RECEIVED,
+        Code.FREQUENCY_LIMIT_EXCEED,
     ),
     openapi_extra=_body_of(NewRedemption),
 )
@@ -86,6 +89,10 @@ async def redeem_voucher(caller: Cashier, service: RunningService, request: Requ
     asked = await _read(NewRedemption, request)
     if not caller.acts_for(asked.merchant_no):
         raise Problem(Code.FORBIDDEN, "You do not act for this merchant.")
+    till = f"{caller.user_ref} {asked.merchant_no}"
+    wait_s = service.misses.wait_s(till, time.monotonic())
+    if wait_s:
+        raise Problem(Code.FREQUENCY_LIMIT_EXCEED, "Too many unknown voucher codes.", retry_after_s=ceil(wait_s))
     order = Order(
         code_hash=hash_of_code(asked.voucher_code) or _NO_CODE,
         merchant_no=asked.merchant_no,
@@ -94,7 +101,12 @@ async def redeem_voucher(caller: Cashier, service: RunningService, request: Requ
         channel=asked.channel,
     )
     numbered = order.request(caller.user_ref, asked.out_request_no)
-    return await _told(201, service.till.redeem(numbered, order))
+    try:
+        return await _told(201, service.till.redeem(numbered, order))
+    except Problem as problem:
+        if problem.code is Code.RESOURCE_NOT_EXISTS:
+            service.misses.count(till)
+        raise
 
 
 @router.get(

@@ -11,7 +11,7 @@ from typing import Any
 
 from grab_service import gate as gates
 from grab_service import resources, snapshot
-from grab_service.admission import Memory, Rate
+from grab_service.admission import Memory, Misses, Rate
 from grab_service.api import trust
 from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
@@ -53,6 +53,7 @@ class Service:
         campaigns: The campaigns by id.
         claims: Answers claims.
         till: Brings uses of vouchers to the vault.
+        misses: Who shows voucher codes that nobody knows.
         snapshot: The polled picture of every stock.
         history: What the stocks did in the last minutes.
         streams: How many screens this process is telling events.
@@ -93,6 +94,7 @@ class Service:
         self.gate: Gate
         self.vault: Vault
         self.till: Till
+        self.misses = Misses(settings.unknown_codes_max)
         self._exit = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
