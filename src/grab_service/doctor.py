@@ -20,7 +20,7 @@ from grab_service.keyring import KeyringInvalid
 from grab_service.references import VoucherCodes
 from grab_service.settings import STORES, Settings, variable_of
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
-from ledger import gate_settings, migrate, vault_server
+from ledger import gate_settings, migrate, roles, vault_server
 from ledger.gate_settings import WrongSetting
 from ledger.vault_server import MintedSample
 
@@ -137,12 +137,21 @@ async def _look_at_vault(settings: Settings) -> list[Finding]:
             ]
             if missing:
                 return [*findings, _fail("vault tables", f"missing: {', '.join(missing)}", "run 'grab migrate'")]
+            findings.append(_vault_role(settings, await roles.powers_over_journals(vault)))
             sample = await vault_server.minted_sample(vault)
     except migrate.MigrationRefused as error:
         return [_fail("vault tables", str(error), "run the version that fits")]
     except StoreUnavailable as error:
         return [_fail("vault", str(error), "start it, or correct GRAB_DATABASE_URL")]
     return [*findings, _pass("vault tables", "up to date"), _minted(settings, sample)]
+
+
+def _vault_role(settings: Settings, journals: Sequence[str]) -> Finding:
+    name = "vault role"
+    if not journals or settings.rehearsal:
+        return _pass(name, "not needed in a rehearsal" if journals else "cannot change a journal")
+    advice = f"run 'grab migrate --roles' as a superuser, and serve as a member of {roles.SERVICE}"
+    return Finding(name, Verdict.WARN, f"could change {len(journals)} journals", advice)
 
 
 def _vault_version(vault: asyncpg.Connection) -> Finding:

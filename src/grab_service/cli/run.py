@@ -17,6 +17,7 @@ from grab_service.cli.options import DataDirOption, JsonOption, chosen_settings,
 from grab_service.data_dir import DataDir
 from grab_service.settings import SERVING, STORES, Settings
 from grab_service.stores import open_vault
+from ledger import roles
 from ledger.exporter import Exporter
 from ledger.migrate import Migration, migrate, status
 from ledger.worker import Worker
@@ -99,6 +100,9 @@ async def _work(chosen: Settings) -> None:
 def migrate_vault(
     *,
     only_status: Annotated[bool, typer.Option("--status", help="Change nothing, list all migrations.")] = False,
+    with_roles: Annotated[
+        bool, typer.Option("--roles", help="Also make the vault's roles and give each its rights; needs a superuser.")
+    ] = False,
     directory: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -111,16 +115,19 @@ def migrate_vault(
         for each in [] if as_json else migrations:
             say(f"{'applied' if each.is_applied else 'missing'}  {each.name}")
         return
-    applied = asyncio.run(_migrate(chosen))
+    applied = asyncio.run(_migrate(chosen, with_roles=with_roles))
     if as_json:
         say_json({"applied": applied})
     else:
         say("\n".join(f"applied {name}" for name in applied) or "up to date")
 
 
-async def _migrate(chosen: Settings) -> list[str]:
+async def _migrate(chosen: Settings, *, with_roles: bool) -> list[str]:
     async with open_vault(chosen) as vault:
-        return await migrate(vault)
+        applied = await migrate(vault)
+        if with_roles:
+            await roles.create(vault)
+        return applied
 
 
 async def _status(chosen: Settings) -> list[Migration]:

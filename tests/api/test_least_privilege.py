@@ -1,0 +1,166 @@
+"""The service under the roles that a deployment gives it: it works, and what it need not do is refused."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from ledger import roles
+from ledger.audit import audit
+from tests.api.conftest import Site
+from tests.api.test_redemptions import cashier
+from tests.support.till import SHOP, add_merchant, new_number, receive_fund
+
+JOURNALS = {
+    "accounts",
+    "admin_acts",
+    "admin_approvals",
+    "admin_requests",
+    "claims",
+    "dead_letters",
+    "events",
+    "fund_receipts",
+    "journals",
+    "merchant_decisions",
+    "posting_rules",
+    "redemptions",
+    "refunds",
+    "requests",
+    "reversals",
+    "sealed_blocks",
+    "sealed_rows",
+    "transfers",
+    "vouchers",
+}
+
+
+def _as_user(url: str, user: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}"))
+
+
+async def _login(vault: asyncpg.Connection, url: str, group: str) -> str:
+    """Make a login of one of the roles, as an operator does; return the URL to connect with."""
+    name = f"test_{group}"
+    if not await vault.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = $1", name):
+        await vault.execute(f"CREATE ROLE {name} LOGIN IN ROLE {group}")
+    return _as_user(url, name)
+
+
+@pytest.fixture
+async def serving_url(vault: asyncpg.Connection, database_url: str) -> str:
+    """The URL of a login that serves."""
+    await roles.create(vault)
+    await roles.create(vault)  # again, as after each migration
+    return await _login(vault, database_url, roles.SERVICE)
+
+
+@pytest.fixture
+async def serving(serving_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the service."""
+    connection = await asyncpg.connect(serving_url)
+    yield connection
+    await connection.close()
+
+
+async def test_no_journal_can_be_changed_by_the_service(vault: asyncpg.Connection, serving: asyncpg.Connection) -> None:
+    """Each way to change a journal is refused by the rights already, before any trigger."""
+    found = set(await roles.powers_over_journals(vault))
+    assert found >= JOURNALS  # the superuser's
+    assert await roles.powers_over_journals(serving) == []
+    for table in sorted(found):
+        column = await vault.fetchval(
+            "SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum = 1", table
+        )
+        for forbidden in (
+            f"UPDATE {table} SET {column} = DEFAULT",  # noqa: S608  names of the catalogue
+            f"DELETE FROM {table}",  # noqa: S608  names of the catalogue
+            f"TRUNCATE {table} CASCADE",
+            f"ALTER TABLE {table} DISABLE TRIGGER ALL",
+            f"DROP TABLE {table} CASCADE",
+        ):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await serving.execute(forbidden)
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "SET session_replication_role = replica",
+        "SET ROLE grab_owner",
+        "CREATE TABLE more (a int)",
+        "CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "DROP TRIGGER claims_are_append_only ON claims",
+        "CREATE ROLE another SUPERUSER",
+        "INSERT INTO schema_migrations VALUES ('9999_none', 'x')",
+        "DELETE FROM balances",
+        "DELETE FROM clients",
+        "COPY claims TO PROGRAM 'cat'",
+        "SELECT pg_read_file('postgresql.conf')",
+    ],
+)
+async def test_the_service_cannot_help_itself(serving: asyncpg.Connection, forbidden: str) -> None:
+    """Nothing gives it more than it was given."""
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await serving.execute(forbidden)
+
+
+async def test_the_auditor_reads_and_writes_nothing(vault: asyncpg.Connection, database_url: str) -> None:
+    """It sees every table and changes none."""
+    await roles.create(vault)
+    connection = await asyncpg.connect(await _login(vault, database_url, roles.AUDITOR))
+    try:
+        for table in sorted(JOURNALS):
+            await connection.fetch(f"SELECT * FROM {table} LIMIT 1")  # noqa: S608  names of the list above
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(f"INSERT INTO {table} DEFAULT VALUES")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("UPDATE stocks SET paused = true")
+    finally:
+        await connection.close()
+
+
+async def test_the_owner_cannot_log_in(vault: asyncpg.Connection, database_url: str, serving_url: str) -> None:
+    """Who owns the tables can be nobody's login."""
+    assert serving_url
+    with pytest.raises(asyncpg.InvalidAuthorizationSpecificationError):
+        await asyncpg.connect(_as_user(database_url, roles.OWNER))
+    owners = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'"
+    assert [row["tableowner"] for row in await vault.fetch(owners)] == [roles.OWNER]
+
+
+async def test_claims_and_payments_work_under_the_role(site: Site, serving_url: str) -> None:
+    """Claim, ledger, recovery, use, reversal and refund under the service's role, and the audit is green."""
+    await site.stop_worker()
+    await receive_fund(site.vault, site.campaign.campaign_id)
+    await add_merchant(site.vault, SHOP)
+    owner = site.vault
+    site.settings = site.settings.model_copy(update={"database_url": serving_url})
+    site.vault = await asyncpg.connect(serving_url)
+    site.exit.push_async_callback(site.vault.close)
+    await site.recover()
+    site.start_worker()
+    api = await site.serve()
+    path = f"/v1/stocks/{site.stock_id}/claims"
+    claim = await api.post(path, headers=site.bearer("u1"))
+    assert claim.status_code == 201, claim.text
+    assert (await api.post(path, headers=site.bearer("u1"))).status_code == 200
+    assert await owner.fetchval("SELECT count(*) FROM claims") == 1
+    till = cashier(site.settings)
+    payment = {
+        "out_request_no": new_number(),
+        "voucher_code": claim.json()["voucher_code"],
+        "merchant_no": SHOP,
+        "order_no": new_number(),
+        "order_amount_fen": 10_000,
+        "channel": "payment_code",
+    }
+    used = await api.post("/v1/redemptions", json=payment, headers=till)
+    assert used.status_code == 201, used.text
+    undone = await api.post(f"/v1/redemptions/{used.json()['redemption_id']}/reversal", headers=till)
+    assert undone.status_code == 200, undone.text
+    report = await audit(site.vault, site.client)
+    assert report.ok, [each for each in report.invariants if not each.ok]
