@@ -19,6 +19,7 @@ from grab_service.gate import Gate
 from grab_service.keyring import KeyringInvalid
 from grab_service.references import VoucherCodes
 from grab_service.settings import STORES, Settings, variable_of
+from grab_service.store_urls import is_in_the_clear, is_nobody
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
 from ledger import gate_settings, migrate, roles, vault_server
 from ledger.gate_settings import WrongSetting
@@ -76,6 +77,7 @@ async def examine(settings: Settings, directory: Path | None) -> list[Finding]:
         *await _look_at_vault(settings),
         *_look_at_key_files(settings),
         _two_persons(settings),
+        *_look_at_urls(settings),
         *_look_at_machine(directory),
     ]
 
@@ -196,6 +198,26 @@ def _two_persons(settings: Settings) -> Finding:
     if settings.two_persons or settings.rehearsal:
         return _pass(name, "must agree on grave acts" if settings.two_persons else "not needed in a rehearsal")
     return Finding(name, Verdict.WARN, "one alone may open, pay and recover", f"set {variable_of('two_persons')}=true")
+
+
+def _look_at_urls(settings: Settings) -> list[Finding]:
+    if settings.rehearsal:
+        return []
+    clear = [variable_of(name) for name in STORES if is_in_the_clear(getattr(settings, name))]
+    name, findings = "links to stores", []
+    if clear:
+        advice = "use rediss:// and sslmode=verify-full, or see that nobody else is on that network"
+        findings.append(
+            Finding(name, Verdict.WARN, f"{' and '.join(clear)} without TLS that checks the server", advice)
+        )
+    else:
+        findings.append(_pass(name, "sockets, this machine or TLS"))
+    if is_nobody(settings.redis_url):
+        advice = "give each part its own: see deploy/valkey-users.conf"
+        findings.append(Finding("gate user", Verdict.WARN, "the default one, who may do everything", advice))
+    else:
+        findings.append(_pass("gate user", "named"))
+    return findings
 
 
 def _look_at_machine(directory: Path | None) -> list[Finding]:

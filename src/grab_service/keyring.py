@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grab_service.settings import Settings
+from grab_service.settings import STORES, Settings, variable_of
+from grab_service.store_urls import PASSWORD_LENGTH_MIN, has_weak_password
 
 SECRET_BYTES_MIN = 32
 # A random secret written in hexadecimal has some sixteen different characters; 'changeme' has seven.
@@ -42,8 +43,10 @@ def load(settings: Settings) -> Keyring:
     """Read all key files that ``settings`` name.
 
     Raises:
-        KeyringInvalid: One is not set, cannot be read or is too weak, or two secrets are the same.
+        KeyringInvalid: One is not set, cannot be read or is too weak, or two secrets are the same; or, but in a
+            rehearsal, the password of a store could be guessed.
     """
+    _refuse_weak_passwords(settings)
     keyring = Keyring(
         jwks=read_key_set(settings.jwks_file),
         ticket_key=read_secret("ticket_key_file", settings.ticket_key_file),
@@ -56,6 +59,15 @@ def load(settings: Settings) -> Keyring:
     if len(set(secrets)) < len(secrets):
         raise KeyringInvalid("ticket key, voucher key, pepper and client key must be different secrets")
     return keyring
+
+
+def _refuse_weak_passwords(settings: Settings) -> None:
+    for name in STORES:
+        if not settings.rehearsal and has_weak_password(getattr(settings, name)):
+            raise KeyringInvalid(
+                f"the password in {variable_of(name)} has fewer than {PASSWORD_LENGTH_MIN} characters: "
+                "make one with 'openssl rand -hex 32'"
+            )
 
 
 def read_secret(setting: str, path: Path | None) -> bytes:

@@ -1,0 +1,39 @@
+"""What the URLs of the stores say about how well they are guarded."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from urllib.parse import parse_qs, urlsplit
+
+PASSWORD_LENGTH_MIN = 16
+
+
+def has_weak_password(url: str) -> bool:
+    """Whether a URL names a password that could be guessed; one without a password names none."""
+    parts = urlsplit(url)
+    passwords = [parts.password or "", *parse_qs(parts.query).get("password", [])]
+    return any(password and len(password) < PASSWORD_LENGTH_MIN for password in passwords)
+
+
+def is_in_the_clear(url: str) -> bool:
+    """Whether what goes to the store can be read or changed on its way: another machine, and no TLS that checks it."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    host = parts.hostname or query.get("host", [""])[0]
+    if parts.scheme == "unix" or not host or host.startswith("/") or _is_this_machine(host):
+        return False
+    if parts.scheme.startswith("redis"):
+        return parts.scheme != "rediss" or query.get("ssl_cert_reqs", ["required"])[0] != "required"
+    return query.get("sslmode", [""])[0] != "verify-full"
+
+
+def is_nobody(url: str) -> bool:
+    """Whether a URL of the gate names no user, so that the default one is taken, who may do everything."""
+    return not urlsplit(url).username
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
