@@ -124,16 +124,16 @@ class Follower:
     async def _follow(self, vault: asyncpg.Connection, stream: ClaimsStream, stock: StockRow) -> StockRow:
         """Record what comes until stopped or the epoch changes; return the stock as it is then."""
         booked = await self._refill(vault, stream, stock)
-        which, batches = UNACKNOWLEDGED, 0
+        which, batches, loop = UNACKNOWLEDGED, 0, asyncio.get_running_loop()
         while not self.stop.is_set():
             entries = await stream.read(which)
             if entries:
-                began_s = time.monotonic()
+                began_s = loop.time()
                 with self._tally.durations.time():
                     booked = await self._record(vault, stream, stock, entries, booked)
                 batches += 1
                 # Fewer and larger batches cost both stores less, and a winner hardly more waiting.
-                await asyncio.sleep(max(0.0, _PACE_S - (time.monotonic() - began_s)))
+                await asyncio.sleep(max(0.0, _PACE_S - (loop.time() - began_s)))
                 if batches % _LOOK_BACK_BATCHES == 0:
                     which = UNACKNOWLEDGED
             elif which == UNACKNOWLEDGED:
