@@ -48,6 +48,7 @@ _VAULT_CHECKS: Sequence[tuple[str, str, str]] = (
     ("I-13", statement("audit_epochs"), "{stock_id}: claim {claim_no} is of epoch {epoch}, its round at {round_epoch}"),
     ("I-16", statement("audit_requests"), "request {out_request_no} is {verdict} and has {effects} effects"),
     ("I-17", statement("audit_expiry"), "{stock_id}: voucher {claim_no}: {fault}"),
+    ("I-18", statement("audit_settlements"), "{settlement_id}: merchant {merchant_no}: {fault}"),
 )
 
 NAMES: Mapping[str, str] = {
@@ -65,6 +66,7 @@ NAMES: Mapping[str, str] = {
     "I-14n": "numbers: free and held are 1..quantity, each once",
     "I-16": "idempotency: an answered request has one effect, a refused one none",
     "I-17": "expiry: nothing used after its validity, everything unused expires once",
+    "I-18": "settlement: each event in one settlement of its own merchant, paid once what its line says",
 }
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.support.settle import settle
-from tests.support.till import SHOP, Till
+from tests.support.till import Till
 
 TABLES = ("balances", "events", "fund_receipts", "redemptions", "refunds", "requests", "reversals", "transfers")
 
@@ -33,7 +33,7 @@ async def test_all_is_well_through_a_whole_life(till: Till) -> None:
     await till.refund(second, 3_333)
     assert (await till.redeem()).refusal is not None
     assert await till.violated() == []
-    await settle(till.vault, till.books.campaign.campaign_id, SHOP, datetime.now(UTC) + timedelta(seconds=1))
+    await settle(till.vault, till.books.campaign.campaign_id, datetime.now(UTC) + timedelta(seconds=1))
     await till.refund(second, 6_667)
     await till.lapse()
     await till.expire()

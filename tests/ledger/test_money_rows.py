@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests.support.settle import settle
-from tests.support.till import SHOP, Till
+from tests.support.till import Till
 
 # A copy of the table's first row with some facts changed, and the guard that refuses it.
 FORGED: list[tuple[str, dict[str, str], str]] = [
@@ -151,7 +151,7 @@ async def test_a_balance_begins_at_nothing(till: Till) -> None:
 async def test_what_is_settled_is_paid_to_its_merchant(lived: Till) -> None:
     """A settlement of another merchant's money is refused: the transfer's account is the event's."""
     until = datetime.now(UTC) + timedelta(seconds=1)
-    await settle(lived.vault, lived.books.campaign.campaign_id, SHOP, until)
+    await settle(lived.vault, lived.books.campaign.campaign_id, until)
     with pytest.raises(asyncpg.ForeignKeyViolationError) as refused:
         await forge(lived, "transfers", {"event_no": "(SELECT max(event_no) FROM events) + 1"})
     assert refused.value.constraint_name == "transfer_is_of_its_event"

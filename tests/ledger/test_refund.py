@@ -13,7 +13,7 @@ from ledger.redemption import find
 from ledger.refund import share_fen
 from ledger.requests import Refusal
 from tests.support.settle import settle
-from tests.support.till import SHOP, Till, new_number
+from tests.support.till import Till, new_number
 
 
 @given(st.integers(2, 10**9), st.data())
@@ -113,7 +113,7 @@ async def test_a_reversal_and_a_refund_at_once_have_one_winner(till: Till, more_
 async def test_a_refund_after_the_settlement_is_owed_by_the_merchant(till: Till) -> None:
     """What was paid out is clawed back from the merchant's next payable; a reversal is too late."""
     first = await till.redeemed()
-    await settle(till.vault, till.books.campaign.campaign_id, SHOP, datetime.now(UTC) + timedelta(seconds=1))
+    await settle(till.vault, till.books.campaign.campaign_id, datetime.now(UTC) + timedelta(seconds=1))
     assert (await till.balances())["PAID_OUT"] == 3_000
     assert (await till.reverse(first)).refusal is Refusal.ALREADY_SETTLED
     assert (await till.refund(first, 5_000)).refusal is None
