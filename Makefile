@@ -88,6 +88,12 @@ lock: $(INSTALLED) ## Resolve the dependencies anew into requirements/*.lock
 wheel: $(INSTALLED) ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
+.PHONY: sbom
+sbom: $(INSTALLED) ## List what the service is made of, with hashes, as a CycloneDX document in dist/sbom.json
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements requirements/run.lock --pyproject pyproject.toml --mc-type application \
+	    --output-reproducible --output-file dist/sbom.json
+
 clean: ## Remove what can be made again: .venv, caches, builds
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis artefacts
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
