@@ -8,6 +8,9 @@ MINUTES  ?= 10
 USES     ?= 20000
 SEED     ?=
 EXAMPLES ?= 300
+PEOPLE   ?= 1500
+SCALE    ?= 10
+SLO      ?= loadtest/slo.toml
 ARGS     ?=
 
 BIN       := .venv/bin
@@ -16,7 +19,7 @@ COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
              --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help install run storm chaos bench bench-growth bench-redemptions test browser fuzz campaign mutants check lint types imports locks format lock wheel clean clean-data
+.PHONY: help install run storm rehearse chaos bench bench-growth bench-redemptions test browser fuzz campaign mutants check lint types imports locks format lock wheel clean clean-data
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +41,9 @@ run: $(INSTALLED) ## Rehearse the real campaign on this machine; opens in OPENS_
 storm: $(INSTALLED) ## Storm the running rehearsal, then audit it; ARGS="--help" shows what can be varied
 	$(BIN)/python -m loadtest.storm --data-dir $(DATA_DIR) $(ARGS)
 
+rehearse: $(INSTALLED) ## Rehearse a launch from nothing with PEOPLE (1500) of every kind, and leave artefacts/rehearsal/report.html
+	$(BIN)/python -m loadtest.rehearse --people $(PEOPLE) --scale $(SCALE) --slo $(SLO) $(ARGS)
+
 bench: $(INSTALLED) ## Measure the service and its peers in turn; ARGS="--help" shows what can be varied
 	$(BIN)/python -m loadtest.bench $(ARGS)
 
@@ -51,7 +57,7 @@ test: $(INSTALLED) ## Run the whole suite against real servers; ARGS="tests/lua 
 	$(BIN)/pytest -n logical --maxprocesses 4 $(ARGS)
 
 browser: $(INSTALLED) ## Use the pages with a real Chromium, and leave screenshots in artefacts/screenshots
-	$(BIN)/pytest -n 2 tests/browser $(ARGS)
+	$(BIN)/pytest -n 2 -o norecursedirs= tests/browser $(ARGS)
 
 fuzz: $(INSTALLED) ## Make up EXAMPLES (300) requests an operation and kind of caller, and malformed ones by hand
 	GRAB_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 0 tests/fuzz $(ARGS)
