@@ -54,10 +54,10 @@ bench-redemptions: $(INSTALLED) ## Measure how many vouchers the tills can use i
 	$(BIN)/python -m loadtest.bench.redemptions $(ARGS)
 
 test: $(INSTALLED) ## Run the whole suite against real servers; ARGS="tests/lua -x" narrows it
-	$(BIN)/pytest -n logical --maxprocesses 4 $(ARGS)
+	$(BIN)/pytest -n logical --maxprocesses 4 --ignore tests/browser $(ARGS)
 
 browser: $(INSTALLED) ## Use the pages with a real Chromium, and leave screenshots in artefacts/screenshots
-	$(BIN)/pytest -n 2 -o norecursedirs= tests/browser $(ARGS)
+	$(BIN)/pytest -n 2 tests/browser $(ARGS)
 
 fuzz: $(INSTALLED) ## Make up EXAMPLES (300) requests an operation and kind of caller, and malformed ones by hand
 	GRAB_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -n 0 tests/fuzz $(ARGS)

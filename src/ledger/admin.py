@@ -60,7 +60,7 @@ async def request(vault: asyncpg.Connection, action: Action, target: str, *, rea
 async def action_of(vault: asyncpg.Connection, request_no: int) -> Action | None:
     """Return what was asked for under a number, None if nothing was."""
     row = await vault.fetchrow(_SELECT_REQUEST, request_no)
-    return row and Action(row["action"])
+    return None if row is None else Action(row["action"])
 
 
 async def approve(vault: asyncpg.Connection, request_no: int, *, reason: str, subject: str) -> None:

@@ -147,7 +147,7 @@ class _Form:
     parts: tuple[bytes, bytes, bytes]
     headers: tuple[tuple[bytes, bytes], ...]
 
-    def filled_in(self, request_id: str, retry_after_s: int | None, ending: Ending) -> Reply:
+    def filled_in(self, request_id: str, retry_after_s: int | None, ending: int) -> Reply:
         before, between, after = self.parts
         server_time = instants.from_ms(time.time_ns() // 1_000_000).encode()
         headers = self.headers
