@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import re
 import secrets
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from starlette.types import Message, Receive, Scope
 
 from grab_service.api import problems
+from grab_service.api.json_body import JsonRefused, read_json
 from grab_service.api.problems import Code
 from grab_service.identity import Identity
 
@@ -155,7 +155,7 @@ async def refuse_content(incoming: Incoming, receive: Receive, body_bytes_max: i
     if isinstance(body, tuple):
         return body
     try:
-        content = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
-        return (Code.PARAM_ERROR, "The body is not valid JSON.")
+        content = read_json(body)
+    except JsonRefused as error:
+        return (Code.PARAM_ERROR, str(error))
     return None if content == {} else (Code.PARAM_ERROR, "This request takes no members in its body.")

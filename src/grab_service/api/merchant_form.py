@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.types import Message, Receive
 
+from grab_service.api.json_body import JsonRefused, read_json
 from grab_service.api.problems import Code, Problem
 
 TEXT_FIELDS = ("merchant_no", "name", "address", "town", "category")
@@ -109,9 +109,9 @@ def _misfits_of(form: FormData) -> dict[str, str]:
 async def _read_json(request: Request, body_bytes_max: int) -> MerchantForm:
     bounded = Request(request.scope, _within(request.receive, body_bytes_max))
     try:
-        document: Any = json.loads((await bounded.body()).decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise Problem(Code.PARAM_ERROR, "The body is not valid JSON.") from error
+        document = read_json(await bounded.body())
+    except JsonRefused as error:
+        raise Problem(Code.PARAM_ERROR, str(error)) from error
     if not isinstance(document, dict):
         raise Problem(Code.PARAM_ERROR, "The body must be a JSON object.")
     misfits = dict.fromkeys(document.keys() - _FIELDS, "is not a field of this form")

@@ -295,14 +295,14 @@ class BodyInvalid(Exception):
         self.errors = errors
 
 
-def read_shape(shape: type[ShapeT], body: bytes) -> ShapeT:
-    """Read a body of JSON.
+def read_shape(shape: type[ShapeT], content: Any) -> ShapeT:
+    """Read what a body of JSON says; no value is taken for one of another type.
 
     Raises:
         BodyInvalid: It is not of this shape.
     """
     try:
-        return shape.model_validate_json(body or b"{}")
+        return shape.model_validate(content, strict=True)
     except ValidationError as error:
         found = [(".".join(map(str, each["loc"])), each["msg"]) for each in error.errors(include_url=False)]
         raise BodyInvalid([{"field": field, "reason": reason} for field, reason in found]) from None

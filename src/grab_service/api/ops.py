@@ -17,6 +17,7 @@ from grab_service.api import health
 from grab_service.api.caller import IncomingFacts, RunningService, identity_with
 from grab_service.api.documented import refusals
 from grab_service.api.incoming import Incoming, read_body
+from grab_service.api.json_body import JsonRefused, read_json
 from grab_service.api.models import PausedStock
 from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
@@ -153,9 +154,9 @@ async def _reason_in(request: Request, incoming: Incoming, service: Service) -> 
     if isinstance(body, tuple):
         raise Problem(*body)
     try:
-        content = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise Problem(Code.PARAM_ERROR, "The body is not valid JSON.") from error
+        content = read_json(body)
+    except JsonRefused as error:
+        raise Problem(Code.PARAM_ERROR, str(error)) from error
     reason = content.get("reason") if isinstance(content, dict) and content.keys() == {"reason"} else None
     if not isinstance(reason, str) or not reason.strip() or len(reason) > _REASON_MAX:
         wrong = {"field": "reason", "reason": f"must be a text of 1 to {_REASON_MAX} characters, and nothing else"}

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from grab_service.api.caller import RunningService, identity_with, incoming_of, service_of
 from grab_service.api.documented import refusals
 from grab_service.api.incoming import read_body
+from grab_service.api.json_body import JsonRefused, read_json
 from grab_service.api.models import (
     BodyInvalid,
     NewRedemption,
@@ -179,7 +180,9 @@ async def _read(shape: type[ShapeT], request: Request) -> ShapeT:
     if isinstance(body, tuple):
         raise Problem(*body)
     try:
-        return read_shape(shape, body)
+        return read_shape(shape, read_json(body))
+    except JsonRefused as error:
+        raise Problem(Code.PARAM_ERROR, str(error)) from error
     except BodyInvalid as error:
         raise Problem(Code.PARAM_ERROR, errors=error.errors) from error
 
