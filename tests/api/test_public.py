@@ -6,7 +6,9 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
+from grab_service.api import health
 from tests.api.conftest import Site
 from tests.support.wait import wait_until
 
@@ -89,9 +91,9 @@ async def test_a_recovering_stock_is_shown_as_such(site: Site, api: httpx.AsyncC
 
     await wait_until(is_recovering, "the picture says RECOVERING")
     assert (await api.get("/readyz")).status_code == 503
-    health = await api.get("/healthz")
-    assert (health.status_code, health.json()["status"]) == (503, "fail")
-    assert health.json()["checks"]["stocks"]["recovering"] == [site.stock_id]
+    found = await api.get("/healthz")
+    assert (found.status_code, found.json()["status"]) == (503, "fail")
+    assert found.json()["checks"]["stocks"]["recovering"] == [site.stock_id]
     await site.recover()
 
     async def is_well() -> bool:
@@ -110,12 +112,45 @@ async def test_a_violated_invariant_shows_in_health_and_metrics(site: Site, api:
     await wait_until(lambda: tells('grab_invariant_holds{invariant="I-14n"} 1.0'), "the watch has told")
     await site.client.lpop(f"grab:{{{site.stock_id}}}:free")
     await wait_until(lambda: tells('grab_invariant_holds{invariant="I-14n"} 0.0'), "the metric has fallen")
-    health = await api.get("/healthz")
-    assert health.status_code == 503
-    assert site.stock_id in health.json()["checks"]["invariants"]["violated"]["I-14n"]
+    found = await api.get("/healthz")
+    assert found.status_code == 503
+    assert site.stock_id in found.json()["checks"]["invariants"]["violated"]["I-14n"]
     await wait_until(lambda: tells(f'grab_stock_open{{stock="{site.stock_id}"}} 0.0'), "the stock is closed")
     await site.recover()
     await wait_until(lambda: tells('grab_invariant_holds{invariant="I-14n"} 1.0'), "all is well again")
+
+
+async def test_a_dead_ledger_shows_in_health_and_metrics(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody books one claim: the API itself tells how long it waits, and health warns until it is booked."""
+    monkeypatch.setattr(health, "_LAG_WARNS_ABOVE_S", 0.3)
+    api = await site.serve(confirm_timeout_ms=100)
+
+    async def ledger() -> dict[str, Any]:
+        return dict((await api.get("/healthz")).json()["checks"]["ledger"])
+
+    async def has(status: str) -> bool:
+        return bool((await ledger())["status"] == status)
+
+    async def told_lag_s() -> float:
+        lines = (await api.get("/metrics")).text.splitlines()
+        [lag] = [line.split()[1] for line in lines if line.startswith("grab_ledger_lag_seconds ")]
+        return float(lag)
+
+    await wait_until(lambda: has("pass"), "the ledger is well")
+    await site.stop_worker()
+    held = await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u"))
+    assert held.status_code == 202
+    await wait_until(lambda: has("warn"), "health warns")
+    seen = await ledger()
+    assert (seen["claims_on_their_way"], seen["lag_s"] > 0.3) == (1, True)
+    assert await told_lag_s() > 0.3
+    site.start_worker()
+    await wait_until(lambda: has("pass"), "the claim is booked")
+
+    async def nothing_lags() -> bool:
+        return await told_lag_s() == 0
+
+    await wait_until(nothing_lags, "nothing waits any more")
 
 
 async def test_the_campaign_is_public(site: Site, api: httpx.AsyncClient) -> None:

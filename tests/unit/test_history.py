@@ -65,6 +65,15 @@ def test_what_the_gate_did_not_tell_is_left_out() -> None:
     assert history.curve() == []
 
 
+def test_what_was_told_before_the_gate_went_away_is_not_the_latest() -> None:
+    """An old figure would look like a good one; the curve keeps it."""
+    history = History(100)
+    history.note(picture(0, 1, 1), gate_ms=1.0)
+    history.note(picture(100, 1, 1, gate_answers=False), gate_ms=1.0)
+    assert history.last is None
+    assert len(history.curve()) == 1
+
+
 def test_the_curve_is_thinned_out_and_bounded() -> None:
     """Ten points a second become one, and nothing older than the span is kept."""
     history = History(100)

@@ -19,7 +19,8 @@ router = APIRouter()
 
 _HEALTH_TYPE = "application/health+json"
 _NO_STORE = {"Cache-Control": "no-store"}
-_LAG_WARNS_ABOVE = 2000  # claims on their way to the ledger; a rush has some hundreds
+_ON_THEIR_WAY_WARN_ABOVE = 2000  # claims; a rush has some hundreds
+_LAG_WARNS_ABOVE_S = 5.0  # winners have been told PENDING for some seconds then
 
 
 @router.get("/livez", tags=["health"], operation_id="getLiveness", summary="存活检查")
@@ -77,18 +78,19 @@ def _checks(service: Service) -> dict[str, dict[str, Any]]:
     recovering = [
         stock.stock_id for stock, counts in service.snapshot.figures if state_of(counts) is StockState.RECOVERING
     ]
-    on_their_way = sum(max(0, counts.held - counts.booked) for counts in figures)
     return {
         "gate": {"status": "pass" if gate_answers else "fail"},
         "library": {"status": "pass" if service.library_is_ours else "fail"},
         "stocks": {"status": "fail" if recovering or not figures else "pass", "recovering": recovering},
         "ledger_database": {"status": "pass" if service.vault_answers else "warn"},
-        "ledger": {
-            "status": "warn" if on_their_way > _LAG_WARNS_ABOVE or not gate_answers else "pass",
-            "claims_on_their_way": on_their_way,
-        },
+        "ledger": _ledger(sum(max(0, counts.held - counts.booked) for counts in figures), service.ledger_lag_s),
         "invariants": _invariants(service.verdicts),
     }
+
+
+def _ledger(on_their_way: int, lag_s: float | None) -> dict[str, Any]:
+    is_well = lag_s is not None and lag_s <= _LAG_WARNS_ABOVE_S and on_their_way <= _ON_THEIR_WAY_WARN_ABOVE
+    return {"status": "pass" if is_well else "warn", "claims_on_their_way": on_their_way, "lag_s": lag_s}
 
 
 def _invariants(verdicts: Mapping[str, str]) -> dict[str, Any]:

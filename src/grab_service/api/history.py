@@ -43,11 +43,13 @@ class History:
 
     def __init__(self, interval_ms: int) -> None:
         self._points: deque[Point] = deque(maxlen=max(2, _SPAN_S * 1000 // interval_ms))
+        self._is_told = False
 
     def note(self, snapshot: Snapshot, gate_ms: float) -> None:
         """Add what a snapshot shows; one that the gate did not answer, or not for every stock, is left out."""
         counts = [each for _, each in snapshot.figures if each is not None]
-        if not snapshot.gate_answers or len(counts) < len(snapshot.figures) or not counts:
+        self._is_told = snapshot.gate_answers and len(counts) == len(snapshot.figures) > 0
+        if not self._is_told:
             return
         claimed, booked = sum(each.held for each in counts), sum(each.booked for each in counts)
         lag_ms = self._waiting_ms(snapshot.as_of_ms, claimed, booked)
@@ -55,8 +57,8 @@ class History:
 
     @property
     def last(self) -> Point | None:
-        """The latest point."""
-        return self._points[-1] if self._points else None
+        """What the latest snapshot showed; None if that was left out: an old figure would look like a good one."""
+        return self._points[-1] if self._is_told else None
 
     def curve(self) -> list[Mapping[str, float]]:
         """Return the points from the oldest to the latest, thinned out to some one a second."""

@@ -69,6 +69,12 @@ class _Figures(Collector):
             "How far the gate's clock is ahead of this machine's.",
             value=service.gate_clock_offset_s,
         )
+        if service.ledger_lag_s is not None:
+            yield GaugeMetricFamily(
+                "grab_ledger_lag_seconds",
+                "For how long the oldest claim has been waiting for the ledger, as the gate shows it.",
+                value=service.ledger_lag_s,
+            )
         yield from self._stocks()
         yield GaugeMetricFamily("grab_watch_up", "Whether the invariants are watched.", value=bool(service.verdicts))
         holds = GaugeMetricFamily("grab_invariant_holds", "1 while it holds, 0 when violated.", labels=["invariant"])

@@ -136,6 +136,12 @@ class Service:
             and all(counts is not None and counts.is_open for _, counts in self.snapshot.figures)
         )
 
+    @property
+    def ledger_lag_s(self) -> float | None:
+        """For how long the oldest claim that is not booked has been waiting; None while the gate does not tell."""
+        last = self.history.last
+        return None if last is None else last.lag_ms / 1000
+
     def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # asyncio holds tasks weakly: one that nobody keeps may vanish.
         task = asyncio.get_running_loop().create_task(work)

@@ -39,8 +39,6 @@ function note(point) {
   seen.peak = Math.max(seen.peak, perS("claimed"));
   write("rate", number(perS("claimed")));
   write("peak", `张/秒 · 峰值 ${number(seen.peak)}`);
-  write("lag", number(point.lag_ms));
-  write("gate-ms", point.gate_ms === null ? "–" : point.gate_ms.toFixed(1));
   write("round-trip", `毫秒 · 本页往返 ${seen.tripMs === null ? "–" : seen.tripMs.toFixed(0)}`);
 }
 
@@ -98,6 +96,10 @@ function showHealth(health) {
   const overall = health?.status ?? "none";
   $("overall").dataset.status = overall;
   write("overall", overall === "pass" ? "一切正常" : STATUS[overall]);
+  const ledger = health?.checks.ledger ?? { status: "none", lag_s: null };
+  $("lag").dataset.status = ledger.status;
+  write("lag", number(ledger.lag_s === null ? null : ledger.lag_s * 1000));
+  write("lag-status", ledger.lag_s === null ? "未知" : ledger.status === "warn" ? "积压" : STATUS[ledger.status]);
   const lines = Object.entries(health?.checks ?? {}).map(([name, check]) => {
     return make("li", {}, make("span", { class: "name" }, PARTS[name] ?? name), make("span", { class: "chip", "data-status": check.status }, STATUS[check.status]), make("span", { class: "detail" }, detail(name, check)));
   });
@@ -106,7 +108,7 @@ function showHealth(health) {
 }
 
 function detail(name, check) {
-  if (name === "ledger") return `在途 ${number(check.claims_on_their_way)} 张`;
+  if (name === "ledger") return `在途 ${number(check.claims_on_their_way)} 张${check.lag_s === null ? "" : `，最早一笔已等待 ${check.lag_s.toFixed(1)} 秒`}`;
   if (name === "stocks") return check.recovering.length ? `恢复中：${check.recovering.join("、")}` : "";
   if (name !== "invariants") return "";
   const violated = Object.entries(check.violated).map(([id, what]) => `${id} ${what}`);
@@ -144,6 +146,8 @@ function hear(event) {
     seen.offsetMs = Date.parse(event.stock.server_time) - performance.now();
     seen.asOfMs = Date.parse(event.stock.as_of);
     note(event.point);
+    write("gate-ms", event.point?.gate_ms?.toFixed(1) ?? "–");
+    if (!event.point) write("rate", "–");
     showStocks(event.stock.stocks);
     showHealth(event.health);
     write("as-of", event.stock.as_of.slice(11, 23));
