@@ -13,6 +13,10 @@ SCALE    ?= 10
 SLO      ?= loadtest/slo.toml
 ARGS     ?=
 
+PEERS          := artefacts/peers
+NODE_PACKAGES  := fastify@5.12.8 ioredis@5.11.1
+NGINX_PACKAGES := nginx-light libnginx-mod-http-lua lua-nginx-redis
+
 BIN       := .venv/bin
 INSTALLED := .venv/.installed
 COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -46,6 +50,14 @@ rehearse: $(INSTALLED) ## Rehearse a launch from nothing with PEOPLE (1500) of e
 
 bench: $(INSTALLED) ## Measure the service and its peers in turn; ARGS="--help" shows what can be varied
 	$(BIN)/python -m loadtest.bench $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: ## Install what the peers of the bench need and npm has; tell what else is missing
+	@if command -v npm >/dev/null; then \
+	    npm install --silent --no-audit --no-fund --no-package-lock --prefix $(PEERS) $(NODE_PACKAGES); \
+	else echo "npm is not installed: no Fastify peer"; fi
+	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || echo "nginx is not installed: apt-get install $(NGINX_PACKAGES)"
+	@ls /usr/lib/nginx/modules/ngx_http_lua_module.so >/dev/null 2>&1 || echo "nginx has no Lua module: apt-get install $(NGINX_PACKAGES)"
 
 bench-growth: $(INSTALLED) ## Measure cost, memory and recovery against the number of holders, and plot them
 	$(BIN)/python -m loadtest.bench.growth $(ARGS)
@@ -104,9 +116,13 @@ sbom: $(INSTALLED) ## List what the service is made of, with hashes, as a Cyclon
 	$(BIN)/cyclonedx-py requirements requirements/run.lock --pyproject pyproject.toml --mc-type application \
 	    --output-reproducible --output-file dist/sbom.json
 
-clean: ## Remove what can be made again: .venv, caches, builds
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis artefacts
+clean: ## Remove what can be made again: .venv, caches, builds; what was measured stays
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: clean-artefacts
+clean-artefacts: ## Remove reports, figures, screenshots and the peers of the bench
+	rm -rf artefacts
 
 clean-data: ## Remove the rehearsal's data, unless it is running
 	@for pid in $$(cat $(DATA_DIR)/run/*.pid 2>/dev/null); do \

@@ -28,7 +28,7 @@ NGINX, FASTIFY, FASTAPI, POSTGRES = (
 
 _HERE = Path(__file__).parent
 NODE_PACKAGES = _HERE.parents[2] / "artefacts" / "peers"
-_NODE_HINT = "npm install --prefix artefacts/peers fastify@5 ioredis@5"
+_NODE_HINT = "make bench-peers"
 _NGINX_HINT = "apt-get install nginx-light libnginx-mod-http-lua lua-nginx-redis"
 _LUA_MODULES = ("ndk_http_module.so", "ngx_http_lua_module.so")
 _LEFT = 100_000_000
