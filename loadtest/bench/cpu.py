@@ -11,6 +11,9 @@ from pathlib import Path
 _PROC = Path("/proc")
 _TICK_US = 1_000_000 / os.sysconf("SC_CLK_TCK")
 
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_RESIDENT = 1  # position in /proc/PID/statm, in pages
+
 # Positions in /proc/PID/stat after the command's closing parenthesis.
 _PPID, _TIMES = 1, slice(11, 15)
 
@@ -59,6 +62,17 @@ def cpu_us_of(roots: Iterable[int]) -> float:
     return sum(known[pid].cpu_us for pid in trees)
 
 
+def rss_bytes_of(roots: Iterable[int]) -> int:
+    """Return the memory that these processes and their descendants hold; what they share counts for each of them."""
+    known = processes()
+    trees: set[int] = set().union(*(tree_of(root, known) for root in roots))
+    total = 0
+    for pid in trees:
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            total += int((_PROC / str(pid) / "statm").read_text().split()[_RESIDENT]) * _PAGE_BYTES
+    return total
+
+
 def exact_cpu_us_of(pid: int) -> float:
     """Return the CPU time of the threads that one process has now, in microseconds; finer than ticks."""
     paths = (_PROC / str(pid) / "task").glob("*/schedstat")
@@ -91,6 +105,21 @@ class Cores:
         """Choose the first and the last core that this process may use."""
         allowed = sorted(os.sched_getaffinity(0))
         return cls(allowed[0], allowed[-1])
+
+    def of_servers(self, processes_: int) -> set[int]:
+        """Return where so many processes of a server run: each on a core of its own if one is left for the rest."""
+        allowed = sorted(os.sched_getaffinity(0))
+        return set(allowed[:processes_]) if processes_ < len(allowed) else set(allowed)
+
+    def note_on(self, processes_: int) -> str:
+        """Return what so many processes of a server cannot show on this machine; empty if they can."""
+        cores = len(os.sched_getaffinity(0))
+        if processes_ < cores:
+            return ""
+        return (
+            f"{processes_} processes share {cores} cores with the load generator and the stores: "
+            "their answers a second say nothing about scaling here, only the CPU per request does."
+        )
 
     @property
     def all(self) -> set[int]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -124,10 +125,16 @@ class Phase:
 
 
 class Lane:
-    """One connection and the request that is on it."""
+    """One connection and the request that is on it.
 
-    def __init__(self) -> None:
+    Args:
+        fresh: Where to connect to for each request; None for a connection that stays.
+    """
+
+    def __init__(self, fresh: tuple[str, int] | None = None) -> None:
         self.line = Line(self._take)
+        self._fresh = fresh
+        self._connecting: asyncio.Task[None] | None = None
         self.keeps_going = True
         self._sent_s = 0.0
         self._phase: Phase | None = None
@@ -136,14 +143,26 @@ class Lane:
         """Send a request; the phase gets the answer."""
         self._phase, self.keeps_going = phase, keeps_going
         self._sent_s = time.monotonic()
-        self.line.send(request)
+        if self._fresh is None:
+            self.line.send(request)
+        else:
+            self._connecting = asyncio.get_running_loop().create_task(self._ask_anew(request, *self._fresh))
+
+    async def _ask_anew(self, request: bytes, host: str, port: int) -> None:
+        self.line.close()
+        line = self.line = Line(self._take)
+        with contextlib.suppress(OSError):  # a line that is not connected tells so by itself
+            await asyncio.get_running_loop().create_connection(lambda: line, host, port)
+        line.send(request)
 
     def _take(self, _: Line, status: int, headers: bytes, body: bytes) -> None:  # noqa: ARG002  only the status counts
         if self._phase is not None:
             self._phase.take(self, status, self._sent_s)
 
 
-async def _connect(host: str, port: int, count: int) -> list[Lane]:
+async def _connect(host: str, port: int, count: int, *, is_fresh: bool) -> list[Lane]:
+    if is_fresh:
+        return [Lane((host, port)) for _ in range(count)]
     loop, lanes = asyncio.get_running_loop(), [Lane() for _ in range(count)]
     for start in range(0, count, _CONNECTING_MAX):
         some = lanes[start : start + _CONNECTING_MAX]
@@ -152,7 +171,7 @@ async def _connect(host: str, port: int, count: int) -> list[Lane]:
 
 
 async def _run(options: argparse.Namespace, requests: Iterator[bytes]) -> dict[str, Any]:
-    lanes = await _connect(options.host, options.port, options.connections)
+    lanes = await _connect(options.host, options.port, options.connections, is_fresh=options.fresh)
     await Phase(lanes, requests, options.warm_up, options.seconds).run()
     gc.collect()
     gc.freeze()  # requests are never garbage: the collector's pauses would be latencies
@@ -176,6 +195,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=sys.maxsize, help="requests of the run at most")
     parser.add_argument("--seconds", type=float, default=4.0, help="of the run at most (%(default)s)")
     parser.add_argument("--pace", type=float, default=0.0, help="requests a second; 0 for a closed loop")
+    parser.add_argument("--fresh", action="store_true", help="a new connection for each request")
     parser.add_argument("--core", type=int, action="append", help="where to run; may be repeated")
     options = parser.parse_args()
     if options.core:

@@ -130,6 +130,7 @@ class Load:
         warm_up: Requests before the run.
         seconds: How long to run at most.
         pace_per_s: Requests a second; 0 for a closed loop.
+        is_fresh: Whether each request takes a connection of its own.
     """
 
     requests: Sequence[bytes]
@@ -137,6 +138,7 @@ class Load:
     warm_up: int
     seconds: float
     pace_per_s: float = 0.0
+    is_fresh: bool = False
 
 
 @asynccontextmanager
@@ -148,6 +150,7 @@ async def warm_load(load: Load, port: int, cores: Iterable[int]) -> AsyncIterato
         argv = [sys.executable, "-m", "loadtest.bench.load", file.name, "--port", str(port)]
         argv += ["--connections", str(load.connections), "--warm-up", str(load.warm_up)]
         argv += ["--seconds", str(load.seconds), "--pace", str(load.pace_per_s)]
+        argv += ["--fresh"] if load.is_fresh else []
         argv += [part for core in cores for part in ("--core", str(core))]
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE

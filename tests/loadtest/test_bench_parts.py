@@ -11,10 +11,12 @@ from xml.etree import ElementTree as ET
 import pytest
 from loadtest.bench import ours
 from loadtest.bench.budget import SOLD_OUT, WON, cpu_us, verdicts
-from loadtest.bench.cpu import Cores, Stat, cpu_us_of, exact_cpu_us_of, processes, tree_of
+from loadtest.bench.cpu import Cores, Stat, cpu_us_of, exact_cpu_us_of, processes, rss_bytes_of, tree_of
 from loadtest.bench.figures import Line, Spread, Verdict, column, known, ratios, table
 from loadtest.bench.growth import plot_of, report_of
 from loadtest.bench.peers.roster import FASTAPI, FASTIFY, NGINX, POSTGRES, Peer, roster
+from loadtest.bench.servers import report as servers_report
+from loadtest.bench.servers import variants
 from loadtest.bench.svg import Curve, ceiling_of, plot
 
 BENCH = Path(ours.__file__).parent
@@ -174,3 +176,38 @@ def test_growth_is_held_against_the_smallest_stock() -> None:
     assert "1.20 (1.20 to 1.20)" in report
     assert "115 (115 to 115)" in report
     assert plot_of(sizes).count("<circle") == 9
+
+
+def test_every_way_to_serve_is_there_with_each_number_of_processes() -> None:
+    """Two numbers of processes give each way twice; a name narrows it."""
+    every = variants([1, 2], [])
+    assert len(every) == len({(variant.name, variant.workers) for variant in every})
+    assert {variant.name for variant in every} >= {"uvicorn", "granian st asyncio", "granian mt rust"}
+    assert [variant.workers for variant in variants([1, 2], ["uvicorn"])] == [1, 2]
+
+
+def test_servers_are_compared_with_the_first_turn_by_turn() -> None:
+    """What was void in a turn is missing there only; a ratio stands beside each figure."""
+    each = figures(40, 2) | {"per_s": 1.0, "latency_ms": {"p99": 3.0}}
+    turns = [
+        {"uvicorn × 1": {"won": each, "rss_bytes": 9e7}, "granian × 1": {"won": each | figures(20, 2)}},
+        {"uvicorn × 1": {"won": each}},
+    ]
+    text = servers_report(turns, Cores(0, 1))
+    assert "0.50 (0.50 to 0.50)" in text
+    assert "uvicorn × 1: 90 (90 to 90) MB resident" in text
+
+
+def test_more_processes_than_cores_are_not_taken_for_scaling() -> None:
+    """As long as a core is left for the rest each process has one of its own, and nothing is to be noted."""
+    cores, many = Cores.of_this_machine(), len(os.sched_getaffinity(0))
+    assert cores.of_servers(many) == os.sched_getaffinity(0)
+    assert "say nothing about scaling" in cores.note_on(many)
+    if many > 1:
+        assert cores.of_servers(1) == {cores.server}
+        assert cores.note_on(1) == ""
+
+
+def test_memory_is_that_of_the_whole_tree() -> None:
+    """This process alone holds some megabytes."""
+    assert rss_bytes_of([os.getpid()]) > 1_000_000
