@@ -189,7 +189,7 @@ def test_every_way_to_serve_is_there_with_each_number_of_processes() -> None:
 def test_servers_are_compared_with_the_first_turn_by_turn() -> None:
     """What was void in a turn is missing there only; a ratio stands beside each figure."""
     each = figures(40, 2) | {"per_s": 1.0, "latency_ms": {"p99": 3.0}}
-    turns = [
+    turns: list[dict[str, Any]] = [
         {"uvicorn × 1": {"won": each, "rss_bytes": 9e7}, "granian × 1": {"won": each | figures(20, 2)}},
         {"uvicorn × 1": {"won": each}},
     ]
