@@ -19,6 +19,7 @@ class Identity:
         scopes: What the token allows.
         expires_at_s: Unix seconds after which the token is worth nothing.
         merchants: UnionPay numbers of the merchants that the caller acts for; ``*`` among them is all.
+        is_by_ticket: Whether a ticket told so, not the app's own token.
     """
 
     user_ref: str
@@ -26,6 +27,7 @@ class Identity:
     scopes: frozenset[str]
     expires_at_s: float
     merchants: frozenset[str] = frozenset()
+    is_by_ticket: bool = False
 
     def acts_for(self, merchant_no: str) -> bool:
         """Whether the caller may use and return vouchers at this merchant."""
@@ -45,6 +47,7 @@ class Distrust(Enum):
     NOT_YET_VALID = "The token is not valid yet; check the issuer's clock."
     AUDIENCE = "The token was issued by or for somebody else (iss, aud)."
     CLAIMS = "A claim of the token is missing or malformed: exp, sub, scope, region or merchants."
+    TICKET = "A ticket is not exchanged for another one; send the app's JWT."
     UNSHAPED = "The Authorization header of a signed request is not of its exact shape."
     TIMESTAMP = "The request was signed too long ago or in the future; check the client's clock."
     CONTENT = "The body is not the one that was signed."

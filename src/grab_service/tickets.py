@@ -50,7 +50,7 @@ class Tickets:
         expires_at_s = int(parts[1])
         if now_s >= expires_at_s:
             return Distrust.EXPIRED
-        return Identity(parts[3], parts[2], _SCOPES, expires_at_s)
+        return Identity(parts[3], parts[2], _SCOPES, expires_at_s, is_by_ticket=True)
 
     def _mac(self, body: str) -> str:
         digest = hmac.digest(self.key, body.encode(errors="replace"), "sha256")

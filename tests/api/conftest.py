@@ -22,10 +22,10 @@ from grab_service.api.app import create_app
 from grab_service.campaign import Campaign
 from grab_service.minting import mint
 from grab_service.references import UserRefs, VoucherCodes
-from grab_service.rehearsal import RehearsalKeys
+from grab_service.rehearsal import TOKEN_TTL_S, RehearsalKeys
 from grab_service.resources import library_source
 from grab_service.settings import Settings
-from grab_service.tickets import Tickets
+from grab_service.tickets import CLAIM_SCOPE, Tickets
 from ledger import catalogue
 from ledger.recover import recover
 from ledger.worker import Worker
@@ -82,6 +82,16 @@ class Site:
         """Return the header of a user with a ticket."""
         ticket = Tickets(self.keys.ticket_key).issue(self.user_ref(user), region, int(time.time()) + ttl_s)
         return {"Authorization": f"Bearer {ticket}"}
+
+    def jwt(self, user: str, *, region: str = CHONGQING, expires_in_s: int = TOKEN_TTL_S) -> dict[str, str]:
+        """Return the header of a user with the app's own token."""
+        assert self.settings.jwks_file is not None
+        sign = RehearsalKeys(self.settings.jwks_file.parent).signer(
+            issuer=self.settings.jwt_issuer,
+            audience=self.settings.jwt_audience,
+            now_s=int(time.time()) + expires_in_s - TOKEN_TTL_S,
+        )
+        return {"Authorization": f"Bearer {sign(user, region, CLAIM_SCOPE)}"}
 
     async def recover(self) -> None:
         """Run a recovery."""

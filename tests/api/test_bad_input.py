@@ -84,7 +84,7 @@ async def test_a_body_that_says_anything_is_refused(
 ) -> None:
     """Who and what is in token and path; a body has nothing to say."""
     for path in (f"/v1/stocks/{site.stock_id}/claims", "/v1/tickets"):
-        headers = site.bearer("u1") | {"Content-Type": content_type}
+        headers = site.jwt("u1") | {"Content-Type": content_type}
         assert_clean_refusal(await api.post(path, content=content, headers=headers), status)
     assert await nothing_happened(site)
 

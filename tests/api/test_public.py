@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -169,12 +171,29 @@ async def test_time_and_liveness_need_nothing(api: httpx.AsyncClient) -> None:
 
 async def test_a_ticket_is_given_for_a_token_and_claims_with_it(site: Site, api: httpx.AsyncClient) -> None:
     """The ticket's claim belongs to the user of the token."""
-    response = await api.post("/v1/tickets", headers=site.bearer("u1"))
+    response = await api.post("/v1/tickets", headers=site.jwt("u1"))
     assert response.status_code == 200
     headers = {"Authorization": f"Bearer {response.json()['ticket']}"}
     claimed = await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=headers)
     repeated = await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u1"))
     assert (claimed.status_code, repeated.status_code) == (201, 200)
+
+
+async def test_a_ticket_gives_no_further_ticket(site: Site, api: httpx.AsyncClient) -> None:
+    """Whoever comes with a ticket is told to bring the app's token: no chain of tickets outlives it."""
+    first = await api.post("/v1/tickets", headers=site.jwt("u1"))
+    again = await api.post("/v1/tickets", headers={"Authorization": f"Bearer {first.json()['ticket']}"})
+    assert (again.status_code, again.json()["code"]) == (401, "SIGN_ERROR")
+    assert "JWT" in again.json()["detail"]
+
+
+async def test_a_ticket_does_not_outlive_its_token(site: Site, api: httpx.AsyncClient) -> None:
+    """A token that ends before the ticket's own time ends it; another ticket lasts its own time."""
+    now_s = time.time()
+    for expires_in_s, lasts_s in ((120, 120), (7200, site.settings.ticket_ttl_s)):
+        response = await api.post("/v1/tickets", headers=site.jwt("u1", expires_in_s=expires_in_s))
+        ends_s = datetime.fromisoformat(response.json()["expires_at"]).timestamp()
+        assert now_s + lasts_s - 2 <= ends_s <= time.time() + lasts_s
 
 
 async def test_every_refusal_of_a_claim_is_documented_with_an_example(api: httpx.AsyncClient) -> None:

@@ -19,6 +19,7 @@ from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
 from grab_service.api.vault import VaultUnavailable
 from grab_service.gate import Answer, GateUnavailable, Letter
+from grab_service.identity import Distrust
 from ledger.catalogue import ClaimRow
 
 router = APIRouter(tags=["vouchers"])
@@ -39,12 +40,16 @@ async def issue_ticket(
 ) -> JSONResponse:
     """Exchange a JWT for a ticket, so that the costly signature check is done before the opening.
 
-    用 JWT 换取短凭证；开抢前调用，开抢时不再验签。
+    A ticket never outlives its JWT, and gives no further ticket.
+
+    用 JWT 换取短凭证；开抢前调用，开抢时不再验签。凭证不晚于 JWT 失效，且不可再换新凭证。
     """
+    if caller.is_by_ticket:
+        raise Problem(Code.SIGN_ERROR, Distrust.TICKET.value)
     wrong = await refuse_content(incoming, request.receive, service.settings.body_bytes_max)
     if wrong is not None:
         raise Problem(*wrong)
-    expires_at_s = int(time.time()) + service.settings.ticket_ttl_s
+    expires_at_s = min(int(caller.expires_at_s), int(time.time()) + service.settings.ticket_ttl_s)
     ticket = service.tickets.issue(caller.user_ref, caller.region, expires_at_s)
     body = {"ticket": ticket, "expires_at": instants.from_ms(expires_at_s * 1000)}
     return JSONResponse(body, headers=_NO_STORE)
