@@ -19,6 +19,7 @@ JOURNALS = {
     "admin_acts",
     "admin_approvals",
     "admin_requests",
+    "balances",
     "claims",
     "dead_letters",
     "events",
@@ -32,6 +33,10 @@ JOURNALS = {
     "reversals",
     "sealed_blocks",
     "sealed_rows",
+    "settlement_items",
+    "settlement_lines",
+    "settlement_payouts",
+    "settlements",
     "transfers",
     "vouchers",
 }
@@ -97,6 +102,13 @@ async def test_no_journal_can_be_changed_by_the_service(vault: asyncpg.Connectio
         "CREATE ROLE another SUPERUSER",
         "INSERT INTO schema_migrations VALUES ('9999_none', 'x')",
         "DELETE FROM balances",
+        "UPDATE balances SET balance_fen = balance_fen + 1",
+        "CREATE TEMPORARY TABLE lever (a int)",
+        "UPDATE stocks SET quantity = quantity + 1",
+        "UPDATE stocks SET available_until = 'infinity'",
+        "UPDATE rounds SET closes_at = 'infinity'",
+        "UPDATE campaigns SET fund_fen = fund_fen + 1",
+        "UPDATE merchants SET name = 'another'",
         "DELETE FROM clients",
         "COPY claims TO PROGRAM 'cat'",
         "SELECT pg_read_file('postgresql.conf')",
@@ -106,6 +118,23 @@ async def test_the_service_cannot_help_itself(serving: asyncpg.Connection, forbi
     """Nothing gives it more than it was given."""
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await serving.execute(forbidden)
+
+
+async def test_no_trigger_of_ones_own_moves_a_balance(vault: asyncpg.Connection, serving: asyncpg.Connection) -> None:
+    """Even where temporary tables are allowed, a trigger on one has no more rights than who made it."""
+    await vault.execute(
+        "GRANT TEMPORARY ON DATABASE " + await vault.fetchval("SELECT current_database()") + " TO PUBLIC"
+    )
+    await serving.execute("CREATE TEMPORARY TABLE lever (a int)")
+    await serving.execute(
+        "CREATE FUNCTION pg_temp.pull() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN UPDATE public.balances SET balance_fen = balance_fen + 1; RETURN NULL; END'"
+    )
+    await serving.execute(
+        "CREATE TRIGGER pulled AFTER INSERT ON lever FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.pull()"
+    )
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="balances"):
+        await serving.execute("INSERT INTO lever VALUES (1)")
 
 
 async def test_the_auditor_reads_and_writes_nothing(vault: asyncpg.Connection, database_url: str) -> None:

@@ -133,6 +133,18 @@ async def test_facts_that_cannot_be_are_refused(books: Books, statement: str, co
     assert refused.value.constraint_name == constraint
 
 
+@pytest.mark.parametrize("role", ["origin", "replica"])
+async def test_an_epoch_only_rises_and_a_round_is_sealed_once(books: Books, role: str) -> None:
+    """Neither is taken back, also not by a session that poses as a replica."""
+    await books.vault.execute("UPDATE rounds SET epoch = epoch + 2, sealed_at = now()")
+    await books.vault.execute(f"SET session_replication_role = {role}")
+    with pytest.raises(asyncpg.RestrictViolationError, match="only rises"):
+        await books.vault.execute("UPDATE rounds SET epoch = epoch - 1")
+    for change in ("NULL", "sealed_at + interval '1s'"):
+        with pytest.raises(asyncpg.RestrictViolationError, match="sealed once"):
+            await books.vault.execute(f"UPDATE rounds SET sealed_at = {change}")  # noqa: S608  of the line above
+
+
 async def test_every_voucher_is_minted_with_the_hash_of_its_code(books: Books) -> None:
     """As many rows as the quantity, numbered 1..quantity, no hash twice."""
     rows = await books.vault.fetch("SELECT stock_no, claim_no, code_hash FROM vouchers")
