@@ -13,12 +13,12 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jwt
 
 from grab_service.admission import Budget
-from grab_service.identity import Distrust, Identity
+from grab_service.identity import Distrust, Identity, Issuer
 from grab_service.references import UserRefs
 from grab_service.tickets import Tickets
 
@@ -33,35 +33,48 @@ _MERCHANT = re.compile(r"[0-9]{15}|\*", re.ASCII)
 _SCOPE = re.compile(r"[a-z:_-]{1,32}( [a-z:_-]{1,32}){0,15}", re.ASCII)
 
 
+KeySets = Mapping[Issuer, Mapping[str, Any]]
+
+
 class KeySetInvalid(Exception):
     """The set of public keys holds a key that cannot be used; the message says which and why."""
+
+
+class _Key(NamedTuple):
+    """A public key, and whose it is."""
+
+    public: jwt.PyJWK
+    issuer: Issuer
 
 
 class Authenticator:
     """Turns the ``Authorization`` header into an identity, or into the reason why not.
 
     Args:
-        key_set: The app's public keys as a JSON Web Key Set; Ed25519 and P-256 keys, each with a ``kid``.
+        key_sets: Whose public keys are believed, each a JSON Web Key Set of Ed25519 and P-256 keys with a ``kid``.
         issuer: What ``iss`` must be.
         audience: What ``aud`` must be.
         tickets: Checks this service's own tickets.
         user_refs: Turns ``sub`` into the user's reference.
         remembered_max: How many verified tokens are remembered.
         failures_per_s_max: How many checks may fail within a second before no more are made in it.
+        staff_ttl_max_s: How long a staff token may last.
     """
 
     def __init__(
         self,
         *,
-        key_set: Mapping[str, Any],
+        key_sets: KeySets,
         issuer: str,
         audience: str,
         tickets: Tickets,
         user_refs: UserRefs,
         remembered_max: int,
         failures_per_s_max: int,
+        staff_ttl_max_s: int,
     ) -> None:
-        self._keys: dict[str, jwt.PyJWK] = {}
+        self._keys: dict[str, _Key] = {}
+        self._staff_ttl_max_s = staff_ttl_max_s
         self._documents: dict[str, Mapping[str, Any]] = {}
         self._issuer = issuer
         self._audience = audience
@@ -70,16 +83,20 @@ class Authenticator:
         self._remembered: dict[bytes, Identity] = {}
         self._remembered_max = remembered_max
         self._failures = Budget(failures_per_s_max)
-        self.renew(key_set)
+        self.renew(key_sets)
 
-    def renew(self, key_set: Mapping[str, Any]) -> None:
+    def renew(self, key_sets: KeySets) -> None:
         """Believe these public keys from now on; tokens are forgotten when a key has gone or has changed.
 
         Raises:
-            KeySetInvalid: The set cannot be used; the keys stay as they were.
+            KeySetInvalid: A set cannot be used; the keys stay as they were.
         """
-        self._keys = _read_key_set(key_set)
-        documents = {document["kid"]: document for document in key_set["keys"]}
+        self._keys = _read_key_sets(key_sets)
+        documents: dict[str, Mapping[str, Any]] = {
+            document["kid"]: {**document, "issuer": issuer}
+            for issuer, key_set in key_sets.items()
+            for document in key_set["keys"]
+        }
         if any(documents.get(kid) != document for kid, document in self._documents.items()):
             self._remembered.clear()
         self._documents = documents
@@ -117,13 +134,13 @@ class Authenticator:
             return key
         if self._failures.is_spent(time.monotonic()):
             return Distrust.UNCHECKED
-        claims = _claims_under(key, token, self._issuer, self._audience)
-        verdict = claims if isinstance(claims, Distrust) else self._identity_of(claims)
+        claims = _claims_under(key.public, token, self._issuer, self._audience)
+        verdict = claims if isinstance(claims, Distrust) else self._identity_of(claims, key.issuer)
         if isinstance(verdict, Distrust):
             self._failures.spend()
         return verdict
 
-    def _identity_of(self, claims: Mapping[str, Any]) -> Identity | Distrust:
+    def _identity_of(self, claims: Mapping[str, Any], issuer: Issuer) -> Identity | Distrust:
         sub, region, scope = claims["sub"], claims.get("region", ""), claims.get("scope", "")
         merchants = claims.get("merchants", [])
         if not (
@@ -136,32 +153,53 @@ class Authenticator:
             and _are_merchants(merchants)
         ):
             return Distrust.CLAIMS
+        scopes = frozenset(scope.split())
+        excess = _excess(claims, scopes, issuer, self._staff_ttl_max_s)
+        if excess is not None:
+            return excess
         return Identity(
-            self._user_refs.of(sub), region, frozenset(scope.split()), float(claims["exp"]), frozenset(merchants)
+            self._user_refs.of(sub),
+            region,
+            scopes,
+            float(claims["exp"]),
+            frozenset(merchants),
+            subject="" if issuer is Issuer.APP else sub,
         )
 
 
 def staff_of(
-    token: str, key_set: Mapping[str, Any], *, issuer: str, audience: str
+    token: str, key_sets: KeySets, *, issuer: str, audience: str, ttl_max_s: int
 ) -> tuple[str, frozenset[str]] | Distrust:
     """Return the subject and the scopes of a staff token, or why it is not believed.
 
     Raises:
-        KeySetInvalid: The set of keys cannot be used.
+        KeySetInvalid: A set of keys cannot be used.
     """
-    key = _key_of(token, _read_key_set(key_set))
+    key = _key_of(token, _read_key_sets(key_sets))
     if isinstance(key, Distrust):
         return key
-    claims = _claims_under(key, token, issuer, audience)
+    claims = _claims_under(key.public, token, issuer, audience)
     if isinstance(claims, Distrust):
         return claims
     sub, scope = claims["sub"], claims.get("scope", "")
     if not (isinstance(sub, str) and isinstance(scope, str) and _SUB.fullmatch(sub) and _SCOPE.fullmatch(scope)):
         return Distrust.CLAIMS
-    return sub, frozenset(scope.split())
+    scopes = frozenset(scope.split())
+    return _excess(claims, scopes, key.issuer, ttl_max_s) or (sub, scopes)
 
 
-def _key_of(token: str, keys: Mapping[str, jwt.PyJWK]) -> jwt.PyJWK | Distrust:
+def _excess(claims: Mapping[str, Any], scopes: frozenset[str], issuer: Issuer, staff_ttl_max_s: int) -> Distrust | None:
+    """Return in what a token that was well signed says more than its issuer may."""
+    if not issuer.may_give(scopes):
+        return Distrust.SCOPE
+    if issuer is Issuer.STAFF:
+        issued_at_s = claims.get("iat")
+        if not isinstance(issued_at_s, (int, float)) or float(claims["exp"]) - issued_at_s > staff_ttl_max_s:
+            return Distrust.LIFETIME
+    return None
+
+
+def _key_of(token: str, keys: Mapping[str, _Key]) -> _Key | Distrust:
     """Return the key that a JWT must be signed with (RFC 8725: the algorithm is the key's, the token brings no key)."""
     try:
         header = jwt.get_unverified_header(token)
@@ -172,7 +210,7 @@ def _key_of(token: str, keys: Mapping[str, jwt.PyJWK]) -> jwt.PyJWK | Distrust:
     key = keys.get(str(header.get("kid")))
     if key is None:
         return Distrust.KEY
-    if header.get("alg") != key.algorithm_name:
+    if header.get("alg") != key.public.algorithm_name:
         return Distrust.ALGORITHM
     return key
 
@@ -210,6 +248,18 @@ def _bearer_token(value: bytes) -> str | None:
         return None
 
 
+def _read_key_sets(key_sets: KeySets) -> dict[str, _Key]:
+    keys: dict[str, _Key] = {}
+    for issuer, key_set in key_sets.items():
+        for kid, public in _read_key_set(key_set).items():
+            if kid in keys:
+                raise KeySetInvalid(f"key {kid!r} is in two sets: who has signed would not be known")
+            keys[kid] = _Key(public, issuer)
+    if not keys:
+        raise KeySetInvalid("the set of public keys is empty: no caller could be verified")
+    return keys
+
+
 def _read_key_set(key_set: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
     keys: dict[str, jwt.PyJWK] = {}
     for document in key_set.get("keys", []):
@@ -222,8 +272,6 @@ def _read_key_set(key_set: Mapping[str, Any]) -> dict[str, jwt.PyJWK]:
             keys[kid] = jwt.PyJWK(document, algorithm=_ALGORITHM_OF_CURVE[curve])
         except jwt.InvalidKeyError as error:
             raise KeySetInvalid(f"key {kid!r}: {error}") from error
-    if not keys:
-        raise KeySetInvalid("the set of public keys is empty: no caller could be verified")
     return keys
 
 

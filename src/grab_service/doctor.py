@@ -190,7 +190,7 @@ def _look_at_key_files(settings: Settings) -> list[Finding]:
     open_to_others = [str(path) for path in secrets if path and path.stat().st_mode & _OTHERS]
     if open_to_others:
         return [Finding(name, Verdict.WARN, f"others may read {', '.join(open_to_others)}", "chmod 600")]
-    return [_pass(name, f"all there, {len(keys.jwks['keys'])} public")]
+    return [_pass(name, f"all there, {sum(len(each['keys']) for each in keys.key_sets.values())} public")]
 
 
 def _two_persons(settings: Settings) -> Finding:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 MERCHANT_SCOPE = "merchant:redeem"
 EVERY_MERCHANT = "*"
+
+
+class Issuer(Enum):
+    """Whose key has signed a token: what he may say in it is bounded, whatever he says.
+
+    The value is how the scopes begin that he may give.
+    """
+
+    APP = ("claim",)
+    STAFF = ("admin:", "audit:")
+    REHEARSAL = ("",)  # one development key stands for everybody
+
+    def may_give(self, scopes: Iterable[str]) -> bool:
+        """Whether each of the scopes is one of his."""
+        return all(scope.startswith(self.value) for scope in scopes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +36,7 @@ class Identity:
         expires_at_s: Unix seconds after which the token is worth nothing.
         merchants: UnionPay numbers of the merchants that the caller acts for; ``*`` among them is all.
         is_by_ticket: Whether a ticket told so, not the app's own token.
+        subject: Who of the staff it is, as the admin journal names him; empty for everybody else.
     """
 
     user_ref: str
@@ -28,6 +45,7 @@ class Identity:
     expires_at_s: float
     merchants: frozenset[str] = frozenset()
     is_by_ticket: bool = False
+    subject: str = ""
 
     def acts_for(self, merchant_no: str) -> bool:
         """Whether the caller may use and return vouchers at this merchant."""
@@ -48,6 +66,8 @@ class Distrust(Enum):
     AUDIENCE = "The token was issued by or for somebody else (iss, aud)."
     CLAIMS = "A claim of the token is missing or malformed: exp, sub, scope, region or merchants."
     TICKET = "A ticket is not exchanged for another one; send the app's JWT."
+    SCOPE = "The token gives a scope that its issuer may not give."
+    LIFETIME = "A staff token must say when it was issued (iat) and end soon after."
     UNSHAPED = "The Authorization header of a signed request is not of its exact shape."
     TIMESTAMP = "The request was signed too long ago or in the future; check the client's clock."
     CONTENT = "The body is not the one that was signed."

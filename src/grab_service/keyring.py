@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from grab_service.identity import Issuer
 from grab_service.settings import STORES, Settings, variable_of
 from grab_service.store_urls import PASSWORD_LENGTH_MIN, has_weak_password
 
@@ -25,14 +26,14 @@ class Keyring:
     """Every key of an API process.
 
     Attributes:
-        jwks: The app's public keys, a JSON Web Key Set.
+        key_sets: The public keys of those whose tokens are believed, each a JSON Web Key Set.
         ticket_key: Signs tickets.
         voucher_key: Voucher codes are derived from it.
         pepper: Users' references are derived from it.
         client_key: The secrets of clients with HMAC are derived from it; None where there are none.
     """
 
-    jwks: Mapping[str, Any]
+    key_sets: Mapping[Issuer, Mapping[str, Any]]
     ticket_key: bytes = field(repr=False)
     voucher_key: bytes = field(repr=False)
     pepper: bytes = field(repr=False)
@@ -48,7 +49,7 @@ def load(settings: Settings) -> Keyring:
     """
     _refuse_weak_passwords(settings)
     keyring = Keyring(
-        jwks=read_key_set(settings.jwks_file),
+        key_sets=read_key_sets(settings),
         ticket_key=read_secret("ticket_key_file", settings.ticket_key_file),
         voucher_key=read_secret("voucher_key_file", settings.voucher_key_file),
         pepper=read_secret("pepper_file", settings.pepper_file),
@@ -91,18 +92,37 @@ def read_secret(setting: str, path: Path | None) -> bytes:
     return secret
 
 
-def read_key_set(path: Path | None) -> Mapping[str, Any]:
-    """Read the app's public keys.
+def read_key_sets(settings: Settings) -> dict[Issuer, Mapping[str, Any]]:
+    """Read the public keys of the app and of the issuer of staff tokens; in a rehearsal the app's stand for all.
 
     Raises:
-        KeyringInvalid: There is no file, or no key set in it.
+        KeyringInvalid: There is no file, no key set in it, or a key is in both sets.
     """
+    app = _read_key_set("jwks_file", settings.jwks_file)
+    key_sets = {Issuer.REHEARSAL if settings.rehearsal else Issuer.APP: app}
+    if settings.staff_jwks_file is not None:
+        staff = key_sets[Issuer.STAFF] = _read_key_set("staff_jwks_file", settings.staff_jwks_file)
+        if common := _names(app) & _names(staff):
+            raise KeyringInvalid(
+                f"{settings.jwks_file} and {settings.staff_jwks_file} have {min(common)} in common: "
+                "whoever signs users' tokens must not be able to sign staff tokens"
+            )
+    return key_sets
+
+
+def _names(key_set: Mapping[str, Any]) -> set[str]:
+    """Return what the keys of a set are called and, whatever they are called, what makes each the one it is."""
+    keys = [key for key in key_set["keys"] if isinstance(key, dict)]
+    return {f"kid={key.get('kid')}" for key in keys} | {f"x={key.get('x')}" for key in keys}
+
+
+def _read_key_set(setting: str, path: Path | None) -> Mapping[str, Any]:
     try:
-        key_set = json.loads(_read("jwks_file", path))
+        key_set = json.loads(_read(setting, path))
     except ValueError as error:
-        raise KeyringInvalid(f"{path} (jwks_file) is not JSON: {error}") from error
+        raise KeyringInvalid(f"{path} ({setting}) is not JSON: {error}") from error
     if not isinstance(key_set, dict) or not isinstance(key_set.get("keys"), list):
-        raise KeyringInvalid(f'{path} (jwks_file) is not a JSON Web Key Set: it needs a list under "keys"')
+        raise KeyringInvalid(f'{path} ({setting}) is not a JSON Web Key Set: it needs a list under "keys"')
     return key_set
 
 

@@ -170,8 +170,12 @@ class Settings(BaseModel):
         bool, Field(description="Whether grave acts of staff need a request and somebody else's approval.")
     ] = False
     staff_jwks_file: Annotated[
-        Path | None, Field(description="Public keys of staff tokens, a JSON Web Key Set; else those of the app.")
+        Path | None,
+        Field(description="Public keys of staff tokens, a JSON Web Key Set; none in common with the app's."),
     ] = None
+    staff_token_ttl_max_s: Annotated[
+        int, Unit("s"), Field(ge=60, le=28_800, description="How long a staff token may last, from its iat to its exp.")
+    ] = 900
 
     rehearsal: Annotated[
         bool, Field(description="Whether the activity page signs in made-up users; never where real ones claim.")

@@ -165,6 +165,7 @@ def make_site(
             database_url=own_vault.server.url if own_vault else database_url,
             catalogue_refresh_ms=100,
             snapshot_ms=50,
+            rehearsal=True,
             **rehearsal.settings(),  # type: ignore[arg-type]  # pydantic checks them
         )
         keys = keyring.load(settings)

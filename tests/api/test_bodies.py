@@ -43,7 +43,7 @@ async def api(site: Site, tmp_path: Path) -> httpx.AsyncClient:
 @pytest.mark.parametrize("twist", _TWISTS)
 async def test_no_route_takes_a_body_that_means_two_things(site: Site, api: httpx.AsyncClient, twist: str) -> None:
     """422 without a member's name, so that the body itself was refused; nothing was written."""
-    till, user = cashier(site.settings), site.bearer("u1")
+    till, user = cashier(site.settings), site.jwt("u1")
     routes = {
         f"/v1/stocks/{site.stock_id}/claims": user,
         "/v1/tickets": user,

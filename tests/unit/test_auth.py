@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from grab_service.auth import Authenticator, KeySetInvalid
-from grab_service.identity import Distrust, Identity
+from grab_service.identity import Distrust, Identity, Issuer
 from grab_service.references import UserRefs
 from grab_service.tickets import Tickets
 
@@ -36,13 +36,14 @@ KEY_SET = {"keys": [_jwk(ED_KEY, "ed"), _jwk(EC_KEY, "ec")]}
 def make_authenticator(remembered_max: int = 100, failures_per_s_max: int = 100) -> Authenticator:
     """Return an authenticator that knows one key of each kind."""
     return Authenticator(
-        key_set=KEY_SET,
+        key_sets={Issuer.APP: KEY_SET},
         issuer="app",
         audience="grab",
         tickets=TICKETS,
         user_refs=REFS,
         remembered_max=remembered_max,
         failures_per_s_max=failures_per_s_max,
+        staff_ttl_max_s=900,
     )
 
 
@@ -67,11 +68,11 @@ def verdict(token: str) -> Identity | Distrust:
 @pytest.mark.parametrize("kid", ["ed", "ec"])
 def test_a_good_token_of_each_kind_of_key_is_believed(kid: str) -> None:
     """EdDSA and ES256 tokens give the user's reference, region and scopes."""
-    identity = verdict(sign(claims_of(scope="claim merchant:redeem"), kid=kid))
+    identity = verdict(sign(claims_of(scope="claim claim:read"), kid=kid))
     assert isinstance(identity, Identity)
     assert identity.user_ref == REFS.of("u1")
     assert identity.region == "500110"
-    assert identity.scopes == {"claim", "merchant:redeem"}
+    assert identity.scopes == {"claim", "claim:read"}
 
 
 @pytest.mark.parametrize(
@@ -235,13 +236,14 @@ def test_a_key_set_that_cannot_be_used_is_refused_at_start(key_set: dict[str, An
     """A bad set of keys stops the process before it serves."""
     with pytest.raises(KeySetInvalid, match=words):
         Authenticator(
-            key_set=key_set,
+            key_sets={Issuer.APP: key_set},
             issuer="a",
             audience="b",
             tickets=TICKETS,
             user_refs=REFS,
             remembered_max=1,
             failures_per_s_max=1,
+            staff_ttl_max_s=900,
         )
 
 

@@ -68,13 +68,14 @@ class Service:
         self.codes = VoucherCodes(keyring.voucher_key)
         self.user_refs = UserRefs(keyring.pepper)
         self.authenticator = Authenticator(
-            key_set=keyring.jwks,
+            key_sets=keyring.key_sets,
             issuer=settings.jwt_issuer,
             audience=settings.jwt_audience,
             tickets=self.tickets,
             user_refs=self.user_refs,
             remembered_max=settings.token_cache_max,
             failures_per_s_max=settings.verify_rate_max,
+            staff_ttl_max_s=settings.staff_token_ttl_max_s,
         )
         self.clients = Clients()
         self._keyring = keyring

@@ -1,4 +1,4 @@
-"""Keeps current whom a process believes: the clients' keys from the vault, the app's key set from its file."""
+"""Keeps current whom a process believes: the clients' keys from the vault, those of app and staff from files."""
 
 from __future__ import annotations
 
@@ -43,20 +43,21 @@ async def renew_clients(clients: Clients, vault: Vault, keys: Keyring, period_ms
 
 
 async def renew_key_set(authenticator: Authenticator, settings: Settings, keys: Keyring) -> None:
-    """Read the app's key set again when its file has changed; a set that cannot be used changes nothing."""
-    known, told = keys.jwks, ""
+    """Read the key sets of app and staff again when a file has changed; what cannot be used changes nothing."""
+    known, told = keys.key_sets, ""
     while True:
         await asyncio.sleep(_KEY_SET_LOOK_S)
         try:
-            found = await asyncio.to_thread(keyring.read_key_set, settings.jwks_file)
+            found = await asyncio.to_thread(keyring.read_key_sets, settings)
             if found != known:
                 authenticator.renew(found)
                 known = found
-                _log.info("believing tokens under %d keys of %s", len(known["keys"]), settings.jwks_file)
+                told_of = ", ".join(f"{len(known[each]['keys'])} of {each.name.lower()}" for each in known)
+                _log.info("believing tokens under other keys from now on: %s", told_of)
             told = ""
         except (KeyringInvalid, KeySetInvalid) as error:
             if str(error) != told:
-                _log.error("the app's keys stay as they were: %s", error)
+                _log.error("the keys of tokens stay as they were: %s", error)
             told = str(error)
 
 

@@ -16,7 +16,7 @@ import typer
 from grab_service import auth, keyring
 from grab_service.cli.options import Refused
 from grab_service.identity import Distrust
-from grab_service.settings import Settings
+from grab_service.settings import Settings, variable_of
 from grab_service.stores import open_vault
 from ledger import admin
 from ledger.admin import Action
@@ -54,8 +54,15 @@ def subject(chosen: Settings, action: Action | None, token_file: Path | None) ->
     token = token_file.read_text(encoding="ascii") if token_file else os.environ.get(TOKEN_VARIABLE, "")
     if not token.strip():
         raise Refused(f"say who you are: put your staff token into {TOKEN_VARIABLE} or name --staff-token-file")
-    key_set = keyring.read_key_set(chosen.staff_jwks_file or chosen.jwks_file)
-    verdict = auth.staff_of(token.strip(), key_set, issuer=chosen.jwt_issuer, audience=chosen.jwt_audience)
+    if chosen.staff_jwks_file is None and not chosen.rehearsal:
+        raise Refused(f"{variable_of('staff_jwks_file')} is not set: whose staff tokens are believed is not known")
+    verdict = auth.staff_of(
+        token.strip(),
+        keyring.read_key_sets(chosen),
+        issuer=chosen.jwt_issuer,
+        audience=chosen.jwt_audience,
+        ttl_max_s=chosen.staff_token_ttl_max_s,
+    )
     if isinstance(verdict, Distrust):
         raise Refused(f"your staff token is not believed: {verdict.value}")
     name, scopes = verdict
