@@ -66,6 +66,11 @@ class Confirmations:
         """Whether any winner waits."""
         return bool(self._by_deadline)
 
+    @property
+    def kept(self) -> int:
+        """Waits that are still kept: of winners who wait, and of some who wait no more."""
+        return len(self._by_id)
+
     def is_committed(self, holding: Holding, gate_epoch: int) -> bool:
         """Whether the entry of ``holding`` is known to be in the ledger, the gate being at ``gate_epoch``.
 
@@ -105,12 +110,18 @@ class Confirmations:
                 waiter.future.set_result(outcome)
 
     def sweep(self) -> None:
-        """Answer LATE to those who have waited for too long."""
+        """Answer LATE to those who have waited for too long, and forget those who wait no more.
+
+        Winners ask again and again while the ledger is away: what is kept is at most twice those who wait.
+        """
         now = self._loop.time()
         while self._by_deadline and (self._by_deadline[0][1].done() or self._by_deadline[0][0] <= now):
             _, future = self._by_deadline.popleft()
             if not future.done():
                 future.set_result(Outcome.LATE)
+        if len(self._by_id) > 2 * len(self._by_deadline):
+            self._by_id = [waiter for waiter in self._by_id if not waiter.future.done()]
+            heapq.heapify(self._by_id)
 
     def _is_refused(self, holding: Holding) -> bool:
         return holding.stream_id in self._refused

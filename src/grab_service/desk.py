@@ -3,15 +3,21 @@
 While one call is in flight, arrivals queue up; the next call takes them all, in order of arrival.
 So the gate is asked once for many users exactly when there are many, and a request costs a
 future, not a task or a round trip.
+
+A call that fails is told to everybody who was here when it began, so nobody waits for more than
+the rest of one call and the whole of the next, however many are waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 
 from grab_service.gate import Answer, Gate, GateUnavailable
 from grab_service.stock import Stock
+
+_log = logging.getLogger(__name__)
 
 
 class Desk:
@@ -37,9 +43,10 @@ class Desk:
         self._serving: asyncio.Task[None] | None = None
 
     def claim(self, user_ref: str) -> asyncio.Future[Answer] | None:
-        """Queue a claim; the future gives the gate's answer or raises ``GateUnavailable``.
+        """Queue a claim; the future gives the gate's answer or raises why there is none.
 
-        Returns None when too many claims are waiting already.
+        ``GateUnavailable`` is raised within twice the gate's timeout; anything else is a defect, which is logged
+        here. Returns None when too many claims are waiting already.
         """
         if len(self._waiting) >= self._waiting_max:
             return None
@@ -63,13 +70,17 @@ class Desk:
             self._serving = None
 
     async def _ask(self, batch: list[tuple[str, asyncio.Future[Answer]]]) -> None:
+        behind = len(self._waiting)
         try:
             answers = await self._gate.claim(self._stock, [user_ref for user_ref, _ in batch])
-        except GateUnavailable as error:
-            for _, future in batch:
+            served = list(zip(batch, answers, strict=True))
+        except Exception as error:  # noqa: BLE001  whatever it is, nobody may be left without an answer
+            if not isinstance(error, GateUnavailable):
+                _log.exception("claims of %s could not be asked", self._stock.stock_id)
+            for _, future in (*batch, *(self._waiting.popleft() for _ in range(behind))):
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future), answer in served:
             if not future.done():
                 future.set_result(answer)

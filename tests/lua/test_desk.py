@@ -14,6 +14,7 @@ from grab_service.desk import Desk
 from grab_service.gate import Answer, Gate, GateUnavailable
 from grab_service.stock import Stock
 from tests.lua.conftest import Shelf
+from tests.support.wait import wait_until
 
 StockOf = Callable[..., Stock]
 
@@ -87,3 +88,41 @@ async def test_an_unreachable_gate_is_told_to_everyone_who_waits(stock_of: Stock
             with pytest.raises(GateUnavailable):
                 await asyncio.wait_for(future, 2)
     await client.aclose()
+
+
+class HangingGate(Gate):
+    """A gate whose every call fails, as late as its timeout."""
+
+    def __init__(self, client: redis.Redis, error: Exception) -> None:
+        super().__init__(client)
+        self.calls = 0
+        self._error = error
+        self._let_go = asyncio.Event()
+
+    def fail(self) -> None:
+        """Let the calls that are under way fail, and all that follow at once."""
+        self._let_go.set()
+
+    async def claim(self, stock: Stock, user_refs: Sequence[str]) -> list[Answer]:
+        """Wait, then fail."""
+        del stock, user_refs
+        self.calls += 1
+        await self._let_go.wait()
+        raise self._error
+
+
+@pytest.mark.parametrize("error", [GateUnavailable("timed out"), ValueError("a reply that nobody understands")])
+async def test_one_failing_call_answers_all_who_waited_when_it_began(
+    shelf: Shelf, stock_of: StockOf, error: Exception
+) -> None:
+    """Five batches are told by one call and not by five; who came during that call has one of his own."""
+    gate = HangingGate(shelf.client, error)
+    desk = Desk(gate, stock_of(), interval_s=0, batch_max=10, waiting_max=100)
+    before = [desk.claim(f"u{number}") for number in range(50)]
+    await wait_until(lambda: gate.calls == 1, "the first call is under way")
+    during = [desk.claim(f"v{number}") for number in range(30)]
+    gate.fail()
+    waiting = [future for future in before + during if future is not None]
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert answers == [error] * 80
+    assert gate.calls == 2

@@ -103,6 +103,28 @@ async def test_nobody_waits_longer_than_the_timeout() -> None:
     assert not waiting.are_awaited
 
 
+async def test_winners_who_ask_again_while_the_ledger_is_away_are_not_piled_up() -> None:
+    """However often they ask, what is kept is bounded by those who wait now, and they are still woken in order."""
+    over, waiting = Confirmations(timeout_s=0), Confirmations(timeout_s=60)
+    for _ in range(100):
+        for seq in range(1, 11):
+            over.wait(holding(seq))
+        over.sweep()
+        assert over.kept == 0
+
+    here = [waiting.wait(holding(seq)) for seq in (3, 1, 2)]
+    for _ in range(100):
+        waiting.wait(holding(9)).cancel()
+    waiting.advance(progress(2))
+    assert [future.done() for future in here] == [False, True, True]
+    here.append(waiting.wait(holding(4)))
+    here[0].cancel()
+    waiting.sweep()
+    assert waiting.kept <= 2
+    waiting.advance(progress(4))
+    assert here[3].result() is Outcome.COMMITTED
+
+
 async def test_a_winner_who_gave_up_is_forgotten() -> None:
     """A cancelled wait disturbs nobody."""
     waiting = Confirmations(timeout_s=60)
