@@ -20,7 +20,7 @@ NGINX_PACKAGES := nginx-light libnginx-mod-http-lua lua-nginx-redis
 BIN       := .venv/bin
 INSTALLED := .venv/.installed
 COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-             --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded
+             --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --extra otel
 
 .DEFAULT_GOAL := help
 .PHONY: help install run storm rehearse chaos bench bench-growth bench-redemptions test browser fuzz campaign mutants check lint types imports locks format lock wheel clean clean-data

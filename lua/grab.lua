@@ -542,7 +542,7 @@ KEYS
 
 ARGV
   1    ttl_ms
-  2..  pairs of invariant and verdict, 'ok' or what is wrong
+  2..  pairs of invariant and verdict, 'ok' or what is wrong; of difference:KIND and a number of vouchers
 
 RETURNS  1
 EMITS    nothing

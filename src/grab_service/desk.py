@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 
 from grab_service.gate import Answer, Gate, GateUnavailable
 from grab_service.stock import Stock
@@ -30,14 +31,25 @@ class Desk:
             and larger calls cost both sides less, and a claim that comes alone is not held up.
         batch_max: Users a call may carry.
         waiting_max: Claims that may wait; more are turned away at once.
+        observe: Is told how long each call took, in seconds.
     """
 
-    def __init__(self, gate: Gate, stock: Stock, *, interval_s: float, batch_max: int, waiting_max: int) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        stock: Stock,
+        *,
+        interval_s: float,
+        batch_max: int,
+        waiting_max: int,
+        observe: Callable[[float], None] = lambda _: None,
+    ) -> None:
         self._gate = gate
         self._stock = stock
         self._interval_s = interval_s
         self._batch_max = batch_max
         self._waiting_max = waiting_max
+        self._observe = observe
         self._waiting: deque[tuple[str, asyncio.Future[Answer]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._serving: asyncio.Task[None] | None = None
@@ -63,7 +75,9 @@ class Desk:
                 began_s = self._loop.time()
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
                 await self._ask(batch)
-                rest_s = self._interval_s - (self._loop.time() - began_s)
+                took_s = self._loop.time() - began_s
+                self._observe(took_s)
+                rest_s = self._interval_s - took_s
                 if rest_s > 0 and len(self._waiting) < self._batch_max:
                     await asyncio.sleep(rest_s)
         finally:

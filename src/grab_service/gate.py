@@ -17,10 +17,11 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from grab_service.keys import WATCH
+from grab_service.keys import DIFFERENCE, WATCH
 from grab_service.stock import Stock
 
 _SCAN_COUNT = 500  # fields that one read takes: claims of other stocks must not wait for it
+_CONNECTION_STATE = "db.client.connection.state"
 OK = "ok"  # the verdict of the watch on an invariant that holds
 
 
@@ -91,6 +92,18 @@ class Answer(NamedTuple):
     epoch: int
     now_ms: int
     holding: Holding | None
+
+
+class Watched(NamedTuple):
+    """What the continuous watch found last.
+
+    Attributes:
+        verdicts: OK or what is wrong, by invariant.
+        differences: Vouchers by which gate and vault differ, by kind.
+    """
+
+    verdicts: dict[str, str]
+    differences: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +218,24 @@ class Gate:
         """Pause or resume the stock; False when it was never opened."""
         return bool(await self._call("fcall", "grab_pause", (stock.keys.rules,), ("1" if paused else "0",)))
 
-    async def verdicts(self) -> dict[str, str]:
-        """Return what the continuous watch found last, OK or a sentence by invariant; empty if nobody watches."""
+    async def watched(self) -> Watched:
+        """Return what the continuous watch found last; empty if nobody watches."""
         try:
-            return cast("dict[str, str]", await self._client.hgetall(WATCH))
+            told = cast("dict[str, str]", await self._client.hgetall(WATCH))
         except (redis.RedisError, OSError) as error:
             raise GateUnavailable(str(error)) from error
+        return Watched(
+            verdicts={name: text for name, text in told.items() if not name.startswith(DIFFERENCE)},
+            differences={
+                name.removeprefix(DIFFERENCE): int(text) for name, text in told.items() if name.startswith(DIFFERENCE)
+            },
+        )
+
+    @property
+    def busy_connections(self) -> int:
+        """How many connections somebody is using."""
+        counts = self._client.connection_pool.get_connection_count()
+        return sum(count for count, facts in counts if facts[_CONNECTION_STATE] == "used")
 
     async def library(self) -> str | None:
         """Return the text of the function library on the server, None if it is not loaded."""

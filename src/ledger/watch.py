@@ -18,7 +18,7 @@ import redis.asyncio as redis
 
 from ledger import catalogue, locks
 from ledger.catalogue import StockRow
-from ledger.corridor import WATCH
+from ledger.corridor import DIFFERENCE, WATCH
 from ledger.gate_settings import wrong_settings
 from ledger.guards import missing_guards
 from ledger.session import vault_session
@@ -34,6 +34,7 @@ _STUCK_AFTER_LOOKS = 60
 _OK = "ok"
 
 NAMES = ("I-1", "I-2", "I-3", "I-9", "I-13", "I-14", "I-14n", "I-15", "settings")
+DIFFERENCES = {"I-1": "oversold", "I-14": "owners", "I-14n": "numbers"}  # by invariant: what is counted twice
 _DOES_NOT_CLOSE = frozenset({"I-9"})  # a ledger that lags keeps winners waiting; it takes nothing from anybody
 
 _TRY_LOCK = statement("try_lock")
@@ -51,11 +52,13 @@ class Finding:
         invariant: Its id.
         stock_id: Of the stock; None if it concerns all of them.
         sentence: What is wrong.
+        difference: By how many vouchers, where two counts differ.
     """
 
     invariant: str
     stock_id: str | None
     sentence: str
+    difference: int = 0
 
     @property
     def where(self) -> _Where:
@@ -121,7 +124,8 @@ class Look:
         for stock, count in zip(stocks, counts, strict=True):
             in_vault = claimed.get(stock.stock_no, 0)
             if in_vault > stock.quantity:
-                found.append(Finding("I-1", stock.stock_id, f"{in_vault} claims of {stock.quantity}"))
+                too_many = in_vault - stock.quantity
+                found.append(Finding("I-1", stock.stock_id, f"{in_vault} claims of {stock.quantity}", too_many))
             if count.is_open and epochs[stock.stock_no] == stock.epoch:
                 found += self._judge(stock, count, in_vault)
         closed = frozenset(stock.stock_id for stock, count in zip(stocks, counts, strict=True) if not count.is_open)
@@ -137,12 +141,15 @@ class Look:
         if count.epoch != stock.epoch:
             yield Finding("I-13", stock.stock_id, f"open under epoch {count.epoch}, the vault is at {stock.epoch}")
             return
-        if count.free + count.held != stock.quantity:
-            yield Finding("I-14n", stock.stock_id, f"{count.free} free and {count.held} held of {stock.quantity}")
+        if off := count.free + count.held - stock.quantity:
+            what = f"{count.free} free and {count.held} held of {stock.quantity}"
+            yield Finding("I-14n", stock.stock_id, what, abs(off))
         if in_vault > count.held:
-            yield Finding("I-14", stock.stock_id, f"{in_vault} owners in the vault, {count.held} holders at the gate")
+            what = f"{in_vault} owners in the vault, {count.held} holders at the gate"
+            yield Finding("I-14", stock.stock_id, what, in_vault - count.held)
         if before.booked > in_vault:
-            yield Finding("I-14", stock.stock_id, f"{before.booked} claims were booked, the vault has {in_vault}")
+            what = f"{before.booked} claims were booked, the vault has {in_vault}"
+            yield Finding("I-14", stock.stock_id, what, before.booked - in_vault)
         if behind_looks >= _STUCK_AFTER_LOOKS:
             waiting = count.held - count.booked
             yield Finding("I-9", stock.stock_id, f"{waiting} claims wait for the ledger, and none gets there")
@@ -192,7 +199,8 @@ class Watch:
                     if finding.stock_id in (None, stock.stock_id):
                         await gate.fcall("grab_close", 1, stock.keys.rules)
         self._standing = standing | certain
-        pairs = [part for pair in _verdicts(self._standing.values()).items() for part in pair]
+        told = {**_verdicts(self._standing.values()), **_differences(self._standing.values())}
+        pairs = [part for pair in told.items() for part in pair]
         await gate.fcall("grab_tell", 1, WATCH, str(_TOLD_FOR_MS), *pairs)
 
 
@@ -203,6 +211,14 @@ def _verdicts(found: Iterable[Finding]) -> Mapping[str, str]:
         known = verdicts[finding.invariant]
         verdicts[finding.invariant] = sentence if known == _OK else f"{known}; {sentence}"
     return verdicts
+
+
+def _differences(found: Iterable[Finding]) -> Mapping[str, str]:
+    sums = dict.fromkeys(DIFFERENCES.values(), 0)
+    for finding in found:
+        if finding.difference:
+            sums[DIFFERENCES[finding.invariant]] += finding.difference
+    return {DIFFERENCE + kind: str(vouchers) for kind, vouchers in sums.items()}
 
 
 async def _counts(gate: redis.Redis, stocks: Iterable[StockRow]) -> list[_Counts]:

@@ -71,6 +71,29 @@ async def test_durations_are_told_by_route_and_class_of_status(site: Site) -> No
     assert max(buckets) == 1
 
 
+async def test_a_stream_of_events_is_no_slow_request(site: Site) -> None:
+    """It lasted for a second because somebody looked on: no histogram knows of it."""
+    client = await site.serve(shutdown_grace_s=2)
+    async with client.stream("GET", "/v1/ops/events") as answer:
+        assert answer.status_code == 200
+        assert b"event: picture" in await answer.aread()
+    assert not [labels for _, labels in await scrape(client) if ("route", "/v1/ops/events") in labels]
+
+
+async def test_calls_of_the_gate_and_busy_connections_are_told(site: Site) -> None:
+    """One claim is one call that carries a batch; nobody uses a connection afterwards."""
+    site.start_worker()
+    client = await site.serve()
+    assert value(await scrape(client), "grab_script_duration_seconds_count") == 0
+    assert (await client.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u"))).status_code == 201
+    samples = await scrape(client)
+    assert value(samples, "grab_script_duration_seconds_count") == 1
+    assert 0 < value(samples, "grab_script_duration_seconds_sum") < 2
+    assert value(samples, "grab_script_duration_seconds_bucket", le="+Inf") == 1
+    for name, most in (("redis_pool_in_use", 32), ("pg_pool_in_use", 8)):
+        assert 0 <= value(samples, name) <= most
+
+
 async def test_two_processes_tell_the_sum_of_both(site: Site, tmp_path: Path) -> None:
     """Whichever of them is asked, before and after one of them has gone."""
     clients = [await site.serve(counts_dir=tmp_path) for _ in range(2)]

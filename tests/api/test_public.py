@@ -114,12 +114,14 @@ async def test_a_violated_invariant_shows_in_health_and_metrics(site: Site, api:
     await wait_until(lambda: tells('grab_invariant_holds{invariant="I-14n"} 1.0'), "the watch has told")
     await site.client.lpop(f"grab:{{{site.stock_id}}}:free")
     await wait_until(lambda: tells('grab_invariant_holds{invariant="I-14n"} 0.0'), "the metric has fallen")
+    await wait_until(lambda: tells('ledger_reconcile_difference{kind="numbers"} 1.0'), "by how many is told")
     found = await api.get("/healthz")
     assert found.status_code == 503
     assert site.stock_id in found.json()["checks"]["invariants"]["violated"]["I-14n"]
     await wait_until(lambda: tells(f'grab_stock_open{{stock="{site.stock_id}"}} 0.0'), "the stock is closed")
     await site.recover()
     await wait_until(lambda: tells('grab_invariant_holds{invariant="I-14n"} 1.0'), "all is well again")
+    assert await tells('ledger_reconcile_difference{kind="numbers"} 0.0')
 
 
 async def test_a_dead_ledger_shows_in_health_and_metrics(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

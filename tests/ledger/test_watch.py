@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from ledger.corridor import WATCH
+from ledger.corridor import DIFFERENCE, WATCH
 from ledger.recover import RecoveryFailed
-from ledger.watch import NAMES, Look
+from ledger.watch import DIFFERENCES, NAMES, Look
 from tests.support.books import Books, user_ref
 from tests.support.wait import wait_until
 
@@ -35,7 +35,8 @@ async def test_a_healthy_sale_is_said_to_be_well(books: Books) -> None:
     await books.sell("a", "b")
     async with books.working():
         await wait_until(lambda: _told(books), "the watch has told")
-        assert await verdicts(books) == dict.fromkeys(NAMES, "ok")
+        differences = {f"{DIFFERENCE}{kind}": "0" for kind in DIFFERENCES.values()}
+        assert await verdicts(books) == dict.fromkeys(NAMES, "ok") | differences
         assert await is_open(books) == [True, True]
     assert 0 < await books.client.pttl(WATCH) <= 10_000
 
@@ -90,6 +91,7 @@ async def test_a_vault_that_lost_rows_is_noticed_at_the_second_look(books: Books
     await books.vault.execute("ALTER TABLE claims ENABLE ALWAYS TRIGGER claims_are_append_only")
     [finding] = (await look.take(books.vault, books.client)).found
     assert (finding.invariant, finding.sentence) == ("I-14", "2 claims were booked, the vault has 0")
+    assert finding.difference == 2
 
 
 async def _says(books: Books, invariant: str, beginning: str) -> bool:

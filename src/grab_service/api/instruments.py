@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from bisect import bisect_left
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
@@ -21,18 +22,22 @@ from grab_service.api.sheets import Sheets
 
 CLAIMS = "grab_claims_total"
 DURATION = "http_request_duration_seconds"
+SCRIPT = "grab_script_duration_seconds"
 LAG = "grab_event_loop_lag_seconds"
 INFLIGHT = "grab_inflight_requests"
 MEMORY = "grab_resident_memory_bytes"
+GATE_POOL, VAULT_POOL = "redis_pool_in_use", "pg_pool_in_use"
 CPU = "grab_cpu_seconds_total"  # counted in microseconds
 
 DURATION_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+SCRIPT_BOUNDS_S = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 LAG_BOUNDS_S = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 CLAIM_ROUTE, STOCK_ROUTE = "/v1/stocks/{stock_id}/claims", "/v1/stock"
 _OTHER = "other"
 UNKNOWN_STOCK = "unknown"  # what a path names is a label only if it is a stock of ours
 
+_TYPE, _EVENTS = b"content-type", b"text/event-stream"
 _CLASSES = 6
 _REFUSED = 400  # statuses from here on
 _SUM = len(DURATION_BOUNDS_S) + 1
@@ -65,6 +70,7 @@ class Instruments:
         self._unknown = self._places_of(UNKNOWN_STOCK)
         self._claim_durations = self._durations(CLAIM_ROUTE, "POST")
         self._stock_durations = self._durations(STOCK_ROUTE, "GET")
+        self._scripts = self.sheets.own.cells((SCRIPT,), len(SCRIPT_BOUNDS_S) + 2)
         self._others: dict[tuple[str, str], list[int]] = {}
 
     def know(self, stock_id: str) -> None:
@@ -89,38 +95,51 @@ class Instruments:
             self._until_logged = self._one_in
             self._journal.refused(request_id, UNKNOWN_STOCK if stock is None else stock_id, ending, seconds)
 
+    def script(self, seconds: float) -> None:
+        """Count a call of the gate that carried a batch of claims."""
+        self._observe(self._scripts, SCRIPT_BOUNDS_S, seconds)
+
     def stock_picture(self, status: int, seconds: float) -> None:
         """Count an answered poll of the stock picture."""
         self._observe(self._stock_durations[status // 100], DURATION_BOUNDS_S, seconds)
 
     def watched(self, scope: Scope, send: Send, request_id: str) -> Send:
-        """Return ``send`` for a request of an ordinary route, which is counted when its answer is complete."""
-        began_s, status = perf_counter(), 0
+        """Return ``send`` for a request of an ordinary route, which is counted when its answer is complete.
+
+        A stream of events is not counted: it lasts for as long as somebody looks on, and says nothing of speed.
+        """
+        began_s, status, is_stream = perf_counter(), 0, False
 
         async def watching(message: Message) -> None:
-            nonlocal status
+            nonlocal status, is_stream
             await send(message)
             if message["type"] == "http.response.start":
                 status = message["status"]
-            elif not message.get("more_body", False):
+                is_stream = any(value.startswith(_EVENTS) for name, value in message["headers"] if name == _TYPE)
+            elif not message.get("more_body", False) and not is_stream:
                 self._other(scope, request_id, status, perf_counter() - began_s)
 
         return watching
 
-    async def run(self) -> None:
-        """Measure the event loop and the process until cancelled."""
+    async def run(self, levels: Mapping[str, Callable[[], int]]) -> None:
+        """Measure the event loop, the process and what else goes up and down in it until cancelled.
+
+        Args:
+            levels: What tells the level now, by the metric's name.
+        """
         loop = asyncio.get_running_loop()
         cells = self.sheets.own.cells
         lag = cells((LAG,), len(LAG_BOUNDS_S) + 2)
-        inflight, memory = cells((INFLIGHT,), is_level=True), cells((MEMORY,), is_level=True)
+        measures = {INFLIGHT: lambda: self.inflight, MEMORY: _resident_bytes, **levels}
+        places = [(cells((name,), is_level=True), measure) for name, measure in measures.items()]
         cpu, cpu_before_us = cells((CPU,)), 0
         while True:
             due_s = loop.time() + _TICK_S
             await asyncio.sleep(_TICK_S)
             self._journal.flush()
             self._observe(lag, LAG_BOUNDS_S, max(0.0, loop.time() - due_s))
-            self._words[inflight] = self.inflight
-            self._words[memory] = _resident_bytes()
+            for place, measure in places:
+                self._words[place] = measure()
             cpu_us = int(sum(os.times()[:2]) * _US)
             self._words[cpu] += cpu_us - cpu_before_us
             cpu_before_us = cpu_us

@@ -23,10 +23,14 @@ from grab_service.api.instruments import (
     CPU,
     DURATION,
     DURATION_BOUNDS_S,
+    GATE_POOL,
     INFLIGHT,
     LAG,
     LAG_BOUNDS_S,
     MEMORY,
+    SCRIPT,
+    SCRIPT_BOUNDS_S,
+    VAULT_POOL,
 )
 from grab_service.api.service import Service
 from grab_service.api.sheets import Series
@@ -81,6 +85,12 @@ class _Figures(Collector):
         for invariant, verdict in service.verdicts.items():
             holds.add_metric([invariant], verdict == OK)
         yield holds
+        difference = GaugeMetricFamily(
+            "ledger_reconcile_difference", "Vouchers by which gate and vault differ; must be 0.", labels=["kind"]
+        )
+        for kind, vouchers in service.differences.items():
+            difference.add_metric([kind], vouchers)
+        yield difference
 
     def _stocks(self) -> Iterable[GaugeMetricFamily]:
         def gauge(name: str, meaning: str) -> GaugeMetricFamily:
@@ -116,11 +126,11 @@ class _Work(Collector):
         totals = self._sheets.totals()
         yield from _claims(totals)
         yield from _durations(totals)
-        lag = HistogramMetricFamily(LAG, "How late the event loop is.")
-        if (LAG,) in totals:
-            _add(lag, [], LAG_BOUNDS_S, totals[LAG,])
-        yield lag
+        yield _histogram(totals, SCRIPT, "How long a call of the gate took that carried a batch.", SCRIPT_BOUNDS_S)
+        yield _histogram(totals, LAG, "How late the event loop is.", LAG_BOUNDS_S)
         yield GaugeMetricFamily(INFLIGHT, "Requests under way.", value=_level(totals, INFLIGHT))
+        yield GaugeMetricFamily(GATE_POOL, "Connections to the gate that are busy.", value=_level(totals, GATE_POOL))
+        yield GaugeMetricFamily(VAULT_POOL, "Connections to the vault that are busy.", value=_level(totals, VAULT_POOL))
         yield GaugeMetricFamily(MEMORY, "Memory of all API processes.", value=_level(totals, MEMORY))
         yield CounterMetricFamily(CPU, "Processor time of all API processes.", value=_level(totals, CPU) / _US)
         yield GaugeMetricFamily("grab_api_processes", "API processes that run.", value=self._sheets.processes)
@@ -155,6 +165,13 @@ def _durations(totals: _Totals) -> Iterable[Metric]:
         if series[0] == DURATION and (any(cells) or series[1] == CLAIM_ROUTE):
             _add(durations, series[1:], DURATION_BOUNDS_S, cells)
     yield durations
+
+
+def _histogram(totals: _Totals, name: str, meaning: str, bounds_s: Sequence[float]) -> HistogramMetricFamily:
+    family = HistogramMetricFamily(name, meaning)
+    if (name,) in totals:
+        _add(family, [], bounds_s, totals[name,])
+    return family
 
 
 def _add(

@@ -16,7 +16,7 @@ from grab_service.api import trust
 from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
 from grab_service.api.history import History
-from grab_service.api.instruments import Instruments
+from grab_service.api.instruments import GATE_POOL, VAULT_POOL, Instruments
 from grab_service.api.journal import Journal
 from grab_service.api.till import Till
 from grab_service.api.vault import Vault, VaultUnavailable
@@ -58,6 +58,7 @@ class Service:
         history: What the stocks did in the last minutes.
         streams: How many screens this process is telling events.
         verdicts: What the continuous watch says of each invariant; empty while nobody watches.
+        differences: By how many vouchers it found gate and vault to differ, by kind; empty while nobody watches.
         gate_clock_offset_s: How far the gate's clock is ahead of this machine's, as exactly as a call takes.
         instruments: What the process measures of its own work.
     """
@@ -88,6 +89,7 @@ class Service:
         self.vault_answers = False
         self.library_is_ours = False
         self.verdicts: Mapping[str, str] = {}
+        self.differences: Mapping[str, int] = {}
         self.gate_clock_offset_s = 0.0
         self.instruments = Instruments(settings.counts_dir, Journal(settings.log_one_refusal_in))
         self.history = History(settings.snapshot_ms)
@@ -112,7 +114,11 @@ class Service:
         self._keep(self._refresh_catalogue())
         self._keep(self._refresh_snapshot())
         self._keep(self._check_library())
-        self._keep(self.instruments.run())
+        self._keep(
+            self.instruments.run(
+                {GATE_POOL: lambda: self.gate.busy_connections, VAULT_POOL: lambda: self.vault.busy_connections}
+            )
+        )
         self._keep(trust.renew_clients(self.clients, self.vault, self._keyring, settings.catalogue_refresh_ms))
         self._keep(trust.renew_key_set(self.authenticator, settings, self._keyring))
 
@@ -196,6 +202,7 @@ class Service:
                 interval_s=settings.gate_interval_ms / 1000,
                 batch_max=settings.gate_batch_max,
                 waiting_max=settings.claims_waiting_max,
+                observe=self.instruments.script,
             ),
             confirmations=Confirmations(settings.confirm_timeout_ms / 1000),
             eligible_regions=eligible_regions,
@@ -239,9 +246,9 @@ class Service:
         while True:
             try:
                 is_ours = await self.gate.library() == ours
-                self.verdicts = await self.gate.verdicts()
+                self.verdicts, self.differences = await self.gate.watched()
             except GateUnavailable:
-                is_ours, self.verdicts = False, {}
+                is_ours, self.verdicts, self.differences = False, {}, {}
             if self.library_is_ours and not is_ours:
                 _log.error("the gate's function library is missing or not this version's: run 'grab recover'")
             self.library_is_ours = is_ours

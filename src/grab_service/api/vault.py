@@ -43,6 +43,11 @@ class Vault:
         """Close every connection."""
         self.pool.terminate()
 
+    @property
+    def busy_connections(self) -> int:
+        """How many connections somebody is using."""
+        return int(self.pool.get_size() - self.pool.get_idle_size())
+
     async def campaigns(self) -> tuple[dict[str, dict[str, Any]], list[StockRow]]:
         """Return the campaigns' documents and the stocks with their epochs."""
         async with self.connection() as connection:
