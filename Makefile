@@ -110,6 +110,10 @@ lock: $(INSTALLED) ## Resolve the dependencies anew into requirements/*.lock
 wheel: $(INSTALLED) ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
+.PHONY: api-docs
+api-docs: $(INSTALLED) ## Write docs/api.md and docs/api.zh-CN.md anew, after a change of a route or of an error
+	$(BIN)/python tools/api_docs.py
+
 .PHONY: sbom
 sbom: $(INSTALLED) ## List what the service is made of, with hashes, as a CycloneDX document in dist/sbom.json
 	@mkdir -p dist
