@@ -51,7 +51,10 @@ _AGAIN: Mapping[Code, tuple[str, str]] = {
     Code.SIGN_ERROR: ("with a new token or signature", "换新令牌或重新签名后"),
     Code.NOT_STARTED: ("from `opens_at` on", "`opens_at` 之后"),
     Code.PAUSED: ("later", "稍后"),
-    Code.FUND_NOT_RECEIVED: ("when the money has come, with a new `out_request_no`", "资金到账后，换新 `out_request_no`"),
+    Code.FUND_NOT_RECEIVED: (
+        "when the money has come, with a new `out_request_no`",
+        "资金到账后，换新 `out_request_no`",
+    ),
     Code.MERCHANT_NOT_APPROVED: (
         "when the merchant is approved, with a new `out_request_no`",
         "商户审核通过后，换新 `out_request_no`",
@@ -73,7 +76,7 @@ def openapi() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         keys = RehearsalKeys(Path(directory))
         keys.make()
-        return asyncio.run(_served(create_app(Settings(**keys.settings()))))
+        return asyncio.run(_served(create_app(Settings.model_validate(keys.settings()))))
 
 
 async def _served(app: ASGIApp) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the documents tell integrators to run does what they say: each block, in its order, against a running rehearsal."""
+"""What the documents tell integrators to run does what they say: each block, in order, against a real service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def checkout(running: Rehearsal, tmp_path: Path) -> Path:
 
 def blocks(document: str, kind: str, url: str) -> str:
     """Return the blocks of a document in one language, as one program for the service at ``url``."""
-    found = re.findall(rf"^```{kind}\n(.*?)^```$", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    found = re.findall(
+        rf"^```{kind}\n(.*?)^```$", (ROOT / document).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     assert found, f"{document} has no {kind}"
     return "\n".join(found).replace(_BASE, url)
 

@@ -18,7 +18,8 @@ def python_files(*folders: Path) -> list[Path]:
 
 def documents() -> list[Path]:
     """Return the project's own documents."""
-    return sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "lua").glob("*.md")])
+    folders = ("docs", "lua", "deploy", "loadtest", "tests/simulation")
+    return sorted([*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))])
 
 
 def name_of(path: Path) -> str:
