@@ -1,4 +1,4 @@
-"""Reads the lists of merchants that banks send: CSV in UTF-8 or GB18030, or an Excel workbook.
+"""Reads the lists that banks send, of merchants or of payments: CSV in UTF-8 or GB18030, or an Excel workbook.
 
 Only the form is judged here; what the facts must be is the vault's side.  A file is read within
 bounds, and every row comes back with the line on which a person finds it.
@@ -31,7 +31,7 @@ _BETWEEN_WAYS = re.compile(r"[|,;，；、/\s]+")
 
 
 class ListUnreadable(Exception):
-    """The file as a whole is no list of merchants; the message says why and what to do."""
+    """The file as a whole is no such list; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class ListRow:
         return [way for way in _BETWEEN_WAYS.split(self.texts["accepts"]) if way]
 
 
-def read_list(file: Path) -> list[ListRow]:
-    """Read a list.
+def read_list(file: Path, columns: Sequence[str] = COLUMNS) -> list[ListRow]:
+    """Read a list; its columns may stand in any order.
 
     Raises:
         ListUnreadable: It is too large, no such file, or its columns are not the ones needed.
@@ -63,46 +63,58 @@ def read_list(file: Path) -> list[ListRow]:
     """
     if file.stat().st_size > FILE_BYTES_MAX:
         raise ListUnreadable(f"the file has more than {FILE_BYTES_MAX:,} bytes: split it")
-    content = file.read_bytes()
+    return read_content(file.read_bytes(), columns)
+
+
+def read_content(content: bytes, columns: Sequence[str] = COLUMNS) -> list[ListRow]:
+    """Read a list from the content of its file.
+
+    Raises:
+        ListUnreadable: It is too large, or its columns are not the ones needed.
+    """
+    if len(content) > FILE_BYTES_MAX:
+        raise ListUnreadable(f"the file has more than {FILE_BYTES_MAX:,} bytes: split it")
     if content.startswith(_OLD_EXCEL):
         raise ListUnreadable("this is a workbook of an old Excel: save it as .xlsx or as CSV")
     if content.startswith(_UTF_16):
         raise ListUnreadable("this is UTF-16 text: save it as CSV UTF-8")
     rows = _workbook_rows(content) if content.startswith(_ZIP) else _csv_rows(content)
-    return _with_columns(rows)
+    return _with_columns(rows, columns)
 
 
-def _with_columns(rows: Iterable[ListRow | _Cells]) -> list[ListRow]:
-    filled = (row for row in rows if isinstance(row, ListRow) or any(cell.strip() for cell in row.cells))
+def _with_columns(rows: Iterable[_Cells], columns: Sequence[str]) -> list[ListRow]:
+    filled = (row for row in rows if row.damage or any(cell.strip() for cell in row.cells))
     header = next(filled, None)
-    if not isinstance(header, _Cells):
-        raise ListUnreadable(f"the file is empty; its first line must be {','.join(COLUMNS)}")
-    names = _column_names(header)
+    if header is None or header.damage:
+        raise ListUnreadable(f"the file is empty; its first line must be {','.join(columns)}")
+    names = _column_names(header, columns)
     bounded = itertools.islice(filled, ROWS_MAX + 1)
-    read = [row if isinstance(row, ListRow) else _named(row, names) for row in bounded]
+    read = [_named(row, names, columns) for row in bounded]
     if len(read) > ROWS_MAX:
         raise ListUnreadable(f"the file has more than {ROWS_MAX:,} rows: split it")
     return read
 
 
-def _column_names(header: _Cells) -> list[str]:
+def _column_names(header: _Cells, columns: Sequence[str]) -> list[str]:
     names = [cell.strip().lower() for cell in header.cells]
     while names and not names[-1]:
         names.pop()
-    missing = [name for name in COLUMNS if name not in names]
-    strange = [repr(name) for name in names if name not in COLUMNS or names.count(name) > 1]
+    missing = [name for name in columns if name not in names]
+    strange = [repr(name) for name in names if name not in columns or names.count(name) > 1]
     if missing or strange:
         complaints = [
             f"lacks {', '.join(missing)}" if missing else "",
             f"has {', '.join(dict.fromkeys(strange))}, which it must not or only once" if strange else "",
         ]
         told = " and ".join(filter(None, complaints))
-        raise ListUnreadable(f"line {header.line} {told}; the columns are {','.join(COLUMNS)}")
+        raise ListUnreadable(f"line {header.line} {told}; the columns are {','.join(columns)}")
     return names
 
 
-def _named(row: _Cells, names: Sequence[str]) -> ListRow:
-    texts = dict.fromkeys(COLUMNS, "") | dict(zip(names, row.cells, strict=False))
+def _named(row: _Cells, names: Sequence[str], columns: Sequence[str]) -> ListRow:
+    if row.damage:
+        return ListRow(row.line, dict.fromkeys(columns, ""), (("row", row.damage),))
+    texts = dict.fromkeys(columns, "") | dict(zip(names, row.cells, strict=False))
     faults = [(names[place], reason) for place, reason in row.faults.items() if place < len(names)]
     surplus = [cell for cell in row.cells[len(names) :] if cell.strip()]
     if surplus:
@@ -112,14 +124,15 @@ def _named(row: _Cells, names: Sequence[str]) -> ListRow:
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """A row before its columns are known; faults by the place of the cell."""
+    """A row before its columns are known; faults by the place of the cell, or what is wrong with it as a whole."""
 
     line: int
     cells: Sequence[str]
     faults: Mapping[int, str] = field(default_factory=dict)
+    damage: str = ""
 
 
-def _csv_rows(content: bytes) -> Iterator[ListRow | _Cells]:
+def _csv_rows(content: bytes) -> Iterator[_Cells]:
     reader = csv.reader(io.StringIO(_decoded(content), newline=""), strict=True)
     line = 1
     while True:
@@ -129,8 +142,7 @@ def _csv_rows(content: bytes) -> Iterator[ListRow | _Cells]:
             return
         except csv.Error as error:
             # Where a quote is not closed, no later line can be told apart.
-            empty = dict.fromkeys(COLUMNS, "")
-            yield ListRow(line, empty, (("row", f"is not CSV: {error}; nothing after it was read"),))
+            yield _Cells(line, (), damage=f"is not CSV: {error}; nothing after it was read")
             return
         yield _Cells(line, cells)
         line = reader.line_num + 1
@@ -147,7 +159,7 @@ def _decoded(content: bytes) -> str:
             raise ListUnreadable(f"line {line} is neither UTF-8 nor GB18030: save the file as CSV UTF-8") from error
 
 
-def _workbook_rows(content: bytes) -> Iterator[ListRow | _Cells]:
+def _workbook_rows(content: bytes) -> Iterator[_Cells]:
     try:
         _refuse_bomb(content)
         with warnings.catch_warnings():

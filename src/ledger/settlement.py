@@ -28,6 +28,8 @@ _SELECT = statement("select_settlements")
 _SELECT_LINES = statement("select_settlement_lines")
 _SELECT_ITEMS = statement("select_settlement_items")
 _SELECT_DEADLINES = statement("select_settlement_deadlines")
+_SELECT_COMPARISON = statement("select_latest_comparison")
+_ACCEPT = statement("insert_acceptance")
 
 _FETCH_ROWS = 2_000
 
@@ -146,6 +148,25 @@ class Deadline:
     paid_fen: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What the latest comparison with the other side's list has found, and who accepted it; amounts without sign."""
+
+    comparison_no: int
+    compared_at: datetime
+    compared_by: str
+    agreeing: int
+    differences: int
+    only_ours: int
+    only_ours_fen: int
+    only_theirs: int
+    only_theirs_fen: int
+    amount_differs: int
+    amount_differs_fen: int
+    accepted_by: str | None
+    accepted_for: str | None
+
+
 async def freeze(
     connection: asyncpg.Connection,
     campaign_id: str,
@@ -193,7 +214,13 @@ async def freeze(
 
 
 async def approve(
-    connection: asyncpg.Connection, settlement_id: str, *, subject: str, reason: str, at: datetime | None = None
+    connection: asyncpg.Connection,
+    settlement_id: str,
+    *,
+    subject: str,
+    reason: str,
+    accept_differences: str | None = None,
+    at: datetime | None = None,
 ) -> Settlement:
     """Agree to a settlement and pay it, in one transaction; one that is paid is returned as it is.
 
@@ -202,10 +229,12 @@ async def approve(
         settlement_id: Which one; those before it must be paid.
         subject: Who agrees, somebody other than who asked.
         reason: Why.
+        accept_differences: Why it is paid although the latest comparison with the other side's list has found some.
         at: The instant of the payout; None for the vault's clock.
 
     Raises:
-        SettlementRefused: There is none, one before it is not paid, or its payout was asked for by the same person.
+        SettlementRefused: There is none, one before it is not paid, its payout was asked for by the same person, or
+            differences were found that nobody accepts.
     """
     async with connection.transaction(isolation="read_committed"):
         await connection.fetchrow(_SELECT_CAMPAIGN, settlement_id.rpartition("-s")[0])
@@ -217,8 +246,16 @@ async def approve(
         )
         if before.nth < found.nth:
             raise SettlementRefused(f"{before.settlement_id} comes first, and is not paid yet")
+        compared = await latest_comparison(connection, found)
+        if compared is not None and compared.differences and compared.accepted_by is None and not accept_differences:
+            raise SettlementRefused(
+                f"the latest comparison of {settlement_id} has found {compared.differences} differences: clear them "
+                "and compare again, or say why they are accepted with --accept-differences"
+            )
         try:
             await connection.execute(_APPROVE, found.request_no, subject, reason)
+            if compared is not None and accept_differences:
+                await connection.execute(_ACCEPT, compared.comparison_no, subject, accept_differences)
         except asyncpg.CheckViolationError as error:
             if error.constraint_name == "two_persons":
                 raise SettlementRefused(f"{subject} has asked for it; somebody else must approve") from error
@@ -253,6 +290,24 @@ async def items(connection: asyncpg.Connection, settlement: Settlement) -> Async
     """Yield every event of a settlement, merchant by merchant; needs a transaction."""
     async for row in connection.cursor(_SELECT_ITEMS, settlement.settlement_no, prefetch=_FETCH_ROWS):
         yield Item(**row)
+
+
+async def contents(connection: asyncpg.Connection, settlement_id: str) -> tuple[Settlement, list[Line], list[Item]]:
+    """Return a settlement with its lines and events, of which its files are made.
+
+    Raises:
+        SettlementRefused: There is none of this id.
+    """
+    found = await find(connection, settlement_id)
+    async with connection.transaction(readonly=True):
+        listed = [each async for each in items(connection, found)]
+    return found, await lines(connection, found), listed
+
+
+async def latest_comparison(connection: asyncpg.Connection, settlement: Settlement) -> Compared | None:
+    """Return what was last found when a settlement was compared with the other side's list; None if it never was."""
+    row = await connection.fetchrow(_SELECT_COMPARISON, settlement.settlement_no)
+    return None if row is None else Compared(**row)
 
 
 async def deadlines(connection: asyncpg.Connection, *, at: datetime | None = None) -> Sequence[Deadline]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from grab_service.cli import admin, campaign, clients, evidence, machine, merchants, money, operation, run
+from grab_service.cli import admin, campaign, clients, evidence, machine, merchants, money, operation, run, settle
 from grab_service.cli.options import Refused
 from grab_service.embedded import EmbeddedServerError
 from grab_service.keyring import KeyringInvalid
@@ -20,9 +20,10 @@ from ledger.catalogue import CampaignDiffers
 from ledger.migrate import MigrationRefused
 from ledger.money import FundRefused
 from ledger.recover import RecoveryFailed
+from ledger.settlement import SettlementRefused
 
 # What was asked for is not so, or must not be done.
-_REFUSALS = (Refused, CampaignDiffers, FundRefused, MigrationRefused, RecoveryFailed)
+_REFUSALS = (Refused, CampaignDiffers, FundRefused, MigrationRefused, RecoveryFailed, SettlementRefused)
 # It cannot be done or known now.
 _OBSTACLES = (
     AuditImpossible,
@@ -70,6 +71,7 @@ app.add_typer(campaign.commands, name="campaign")
 app.add_typer(merchants.commands, name="merchants")
 app.add_typer(clients.commands, name="clients")
 app.add_typer(admin.commands, name="admin")
+app.add_typer(settle.commands, name="settle")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
