@@ -30,10 +30,7 @@ _OWN = (
     ("ledger worker against COPY with the same keys", LEDGER, "ratio", 0.5, 0.8, True),
 )
 
-ELSEWHERE = (
-    "overload (goodput, refusals, memory): not measured here",
-    "cost and memory against holders in a stock: make bench-growth",
-)
+ELSEWHERE = ("cost and memory against holders in a stock: make bench-growth",)
 
 
 def cpu_us(figures: Mapping[str, Any], parts: Sequence[str] = ("server", "store")) -> float:

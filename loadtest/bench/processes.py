@@ -23,6 +23,7 @@ _Result = TypeVar("_Result")
 
 _STOP_S = 30.0
 _READY_S = 60.0
+_FIGURES_BYTES_MAX = 16_000_000
 _LOAD_S = 120.0  # after which a load generator is given up
 
 
@@ -144,16 +145,28 @@ class Load:
 @asynccontextmanager
 async def warm_load(load: Load, port: int, cores: Iterable[int]) -> AsyncIterator[asyncio.subprocess.Process]:
     """Start a load generator and let it warm the server up."""
+    argv = [sys.executable, "-m", "loadtest.bench.load", "--port", str(port)]
+    argv += ["--connections", str(load.connections), "--warm-up", str(load.warm_up)]
+    argv += ["--seconds", str(load.seconds), "--pace", str(load.pace_per_s)]
+    argv += ["--fresh"] if load.is_fresh else []
+    argv += [part for core in cores for part in ("--core", str(core))]
+    async with warm_generator(argv, load.requests) as process:
+        yield process
+
+
+@asynccontextmanager
+async def warm_generator(argv: Sequence[str], requests: Iterable[bytes]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Start a program that takes a file of requests; it has said that it stands ready.
+
+    Raises:
+        BenchImpossible: It could not run.
+    """
     with tempfile.NamedTemporaryFile(prefix="grab-bench-") as file:
-        file.write(SEPARATOR.join(load.requests))
+        for number, request in enumerate(requests):
+            file.write(SEPARATOR + request if number else request)
         file.flush()
-        argv = [sys.executable, "-m", "loadtest.bench.load", file.name, "--port", str(port)]
-        argv += ["--connections", str(load.connections), "--warm-up", str(load.warm_up)]
-        argv += ["--seconds", str(load.seconds), "--pace", str(load.pace_per_s)]
-        argv += ["--fresh"] if load.is_fresh else []
-        argv += [part for core in cores for part in ("--core", str(core))]
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            *argv, file.name, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_FIGURES_BYTES_MAX
         )
         try:
             assert process.stdout is not None  # noqa: S101  a pipe was asked for
