@@ -32,8 +32,8 @@ from loadtest.wire import ask
 
 _OPENS_IN_S = 3
 _GAP_S = (0.2, 1.0)  # between faults
-_SERVED_WITHIN_S = 30.0
-_SETTLED_WITHIN_S = 30.0
+_SERVED_WITHIN_S = 60.0
+_SETTLED_WITHIN_S = 60.0
 _SHIM = Path(__file__).parent / "fsync_shim.c"
 
 

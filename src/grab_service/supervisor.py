@@ -118,11 +118,18 @@ class _Child:
             deaths = 1 if loop.time() - began_s > _WELL_AFTER_S else deaths + 1
             pause_s = min(_RESTART_S[0] * 2 ** (deaths - 1), _RESTART_S[1])
             _log.warning("%s %s, starting it again in %g s", self._program.name, ended, pause_s)
-            if mended := self._program.mend(self._last_lines()):
-                _log.critical("%s: %s", self._program.name, mended)
+            self._mend()
             if deaths == _TROUBLE_AFTER and not self._trouble.done():
                 self._trouble.set_result(f"{self._program.name} {ended}, again and again{self._last_words()}")
             await _wait(self._stopping, pause_s)
+
+    def _mend(self) -> None:
+        try:
+            mended = self._program.mend(self._last_lines())
+        except OSError as error:
+            mended = f"what it may have died of cannot be removed: {error}"
+        if mended:
+            _log.critical("%s: %s", self._program.name, mended)
 
     async def _run_once(self) -> str:
         """Run the program once and say how it ended."""
@@ -132,7 +139,13 @@ class _Child:
             self._process = await self._start()
         except OSError as error:
             return f"cannot be started: {error}"
-        _write_whole(pid_file, f"{self._process.pid}\n")
+        try:
+            _write_whole(pid_file, f"{self._process.pid}\n")
+        except OSError as error:
+            # On a full disk it would do no good, and without the file nobody could end what a killed supervisor leaves.
+            _kill_group(self._process.pid)
+            await self._process.wait()
+            return f"was killed, for its id cannot be written: {error}"
         if self._stopping.is_set():  # meanwhile
             self._signal(self._program.stop_signal)
         status = await self._process.wait()

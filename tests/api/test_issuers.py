@@ -70,7 +70,7 @@ async def test_the_staffs_issuer_can_be_no_user(
 @pytest.mark.parametrize(
     "changes",
     [{"iat": None}, {"iat": 0}, {"exp": int(time.time()) + 86_400}, {"iat": int(time.time()) + 600}],
-    ids=str,
+    ids=["no instant", "an old instant", "a day", "an instant to come"],
 )
 async def test_a_staff_token_lives_for_minutes(
     site: Site, api: httpx.AsyncClient, staff: StaffIssuer, changes: dict[str, Any]

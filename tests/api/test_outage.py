@@ -17,6 +17,8 @@ from tests.support.own_gate import OwnGate
 from tests.support.own_vault import OwnVault
 from tests.support.wait import wait_until
 
+_BOUNDED_S = 10.0  # the timeouts are below a second; the rest is for a machine that is busy
+
 
 @pytest.fixture
 async def own_gate(tmp_path: Path) -> AsyncIterator[OwnGate]:
@@ -44,6 +46,18 @@ async def claim(api: httpx.AsyncClient, site: Site, user: str) -> httpx.Response
     return await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer(user))
 
 
+async def claim_until_final(api: httpx.AsyncClient, site: Site, user: str) -> httpx.Response:
+    """Claim as the app does: again while the answer is that it is on its way."""
+    answers: list[httpx.Response] = []
+
+    async def is_final() -> bool:
+        answers.append(await claim(api, site, user))
+        return answers[-1].status_code != 202
+
+    await wait_until(is_final, f"{user} has a final answer", within_s=30)
+    return answers[-1]
+
+
 async def test_without_a_vault_nobody_is_told_yes_and_afterwards_everybody_is(
     make_site: SiteOf, campaign_id: str, own_vault: OwnVault
 ) -> None:
@@ -56,7 +70,7 @@ async def test_without_a_vault_nobody_is_told_yes_and_afterwards_everybody_is(
 
         started_s = asyncio.get_running_loop().time()
         during = await asyncio.gather(*(claim(api, site, f"during-{number}") for number in range(60)))
-        assert asyncio.get_running_loop().time() - started_s < 3
+        assert asyncio.get_running_loop().time() - started_s < _BOUNDED_S
         assert Counter(response.status_code for response in during) == {202: 40, 409: 20}
         listed = await api.get("/v1/me/vouchers", headers=site.bearer("during-0"))
         assert (listed.status_code, listed.json()["code"]) == (503, "SYSTEM_BUSY")
@@ -101,12 +115,12 @@ async def test_without_a_gate_everybody_is_told_busy_and_nothing_is_lost(
 ) -> None:
     """Valkey hangs: 503 with Retry-After in bounded time; when it answers again the winners have their vouchers."""
     async with make_site(small_campaign(campaign_id), own_gate=own_gate) as site:
-        api = await site.serve(gate_timeout_ms=300)
+        api = await site.serve(gate_timeout_ms=300, confirm_timeout_ms=10_000)
         won = (await claim(api, site, "a")).json()
         own_gate.hang()
         started_s = asyncio.get_running_loop().time()
         answers = await asyncio.gather(*(claim(api, site, f"u{number}") for number in range(30)))
-        assert asyncio.get_running_loop().time() - started_s < 3
+        assert asyncio.get_running_loop().time() - started_s < _BOUNDED_S
         assert {answer.status_code for answer in answers} == {503}
         assert all(1 <= int(answer.headers["retry-after"]) <= 3 for answer in answers)
         assert (await api.get("/livez")).status_code == 200
@@ -122,7 +136,7 @@ async def test_without_a_gate_everybody_is_told_busy_and_nothing_is_lost(
 
         await wait_until(is_back, "the winner has his voucher again")
         assert (await claim(api, site, "a")).json() == won | {"replayed": True}
-        final = [await claim(api, site, f"u{number}") for number in range(30)]
+        final = [await claim_until_final(api, site, f"u{number}") for number in range(30)]
         codes = Counter(answer.status_code for answer in final)
         assert codes[200] + codes[201] == 4
         assert codes[409] == 26
@@ -133,7 +147,7 @@ async def test_a_gate_that_crashes_and_is_recovered_sells_on(
 ) -> None:
     """SIGKILL of Valkey: 503 until the recovery, then the same vouchers and the rest of the stock."""
     async with make_site(small_campaign(campaign_id), own_gate=own_gate) as site:
-        api = await site.serve()
+        api = await site.serve(confirm_timeout_ms=10_000)
         won = (await claim(api, site, "a")).json()
         own_gate.kill()
         assert (await claim(api, site, "b")).status_code == 503

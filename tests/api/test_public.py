@@ -74,6 +74,7 @@ async def test_an_unchanged_picture_is_not_sent_again(site: Site, api: httpx.Asy
 
 async def test_a_poll_asks_no_store(site: Site, api: httpx.AsyncClient) -> None:
     """A thousand polls add no call at the gate beyond the snapshot's own few a second."""
+    await site.stop_worker()  # it reads there too
     calls_before = (await site.client.info("commandstats"))["cmdstat_fcall_ro"]["calls"]
     started = asyncio.get_running_loop().time()
     for _ in range(10):

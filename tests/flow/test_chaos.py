@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_a_round_is_sold_and_proved_while_parts_die(tmp_path: Path) -> None:
     """Killed, frozen, cut off and lied to: each voucher sold once, each yes kept, the checker and the audit content."""
     report = tmp_path / "report.json"

@@ -25,7 +25,7 @@ GUARDS_IN_FORCE = (
 )
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_without_one_of_these_guards_its_test_fails() -> None:
     """With all of them the tests pass; without the fence, the fuse, the classification or the check, its own fails."""
     mutants = [mutant for mutant in all_mutants() if mutant.name in NAMED]

@@ -34,6 +34,7 @@ def _first_violation(broken: frozenset[Rule], focus: list[str]) -> Run:
     pytest.fail(f"{_SCHEDULES_MAX} schedules found nothing")
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", CASES)
 def test_a_rule_that_is_switched_off_is_missed(name: str) -> None:
     """Some schedule violates what the rule upholds; shrunk, it is shorter, fails alike, and passes with the rule."""

@@ -15,11 +15,16 @@ from typing import Any
 
 import httpx
 
+from grab_service.campaign import parse_campaign
+from grab_service.gate import Gate, GateUnavailable, connect
+from grab_service.rehearsal import RehearsalKeys
 from tests.support.wait import wait_until
 
 CHILDREN = ("api", "ledger", "valkey", "postgres")
 FIRST_STOCK = "qijiang-2023-r1-general-1"
 READY_WITHIN_S = 45.0
+_CAMPAIGN = Path(__file__).parents[2] / "campaigns" / "qijiang-2023.toml"
+_REGION = "500110"
 
 
 def clean_environment(**variables: str) -> dict[str, str]:
@@ -116,8 +121,23 @@ class Rehearsal:
             except httpx.TransportError:
                 return False
 
+    async def gate_is_open(self) -> bool:
+        """Whether the gate itself says that it is open for every stock: one that was harmed has been rebuilt then."""
+        client = connect(self.settings["redis_url"], timeout_ms=2000)
+        try:
+            stocks = list(parse_campaign(_CAMPAIGN.read_text(encoding="utf-8")).stocks())
+            return all(counts.is_open for counts in await Gate(client).counts(stocks))
+        except GateUnavailable:
+            return False
+        finally:
+            await client.aclose()
+
+    def ticket(self, user: str) -> str:
+        """Mint a ticket in this process: faster than the command."""
+        return RehearsalKeys(self.directory / "keys").ticket_issuer(now_s=int(time.time()))(user, _REGION)
+
     def token(self, user: str, *options: str) -> str:
-        """Mint a token."""
+        """Mint a token by the command."""
         done = grab("token", "--user", user, *options, "--data-dir", self.directory)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()

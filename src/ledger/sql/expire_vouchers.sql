@@ -1,5 +1,6 @@
 -- Expire the next vouchers of a stock that were claimed and never used, and return their money to the pool.  A voucher
--- whose next version another transaction takes first is left to it.
+-- whose next version another transaction takes first is left to it; the version is in two keys, and either may meet it
+-- first, so the conflict names none.
 -- $1 stock_no, $2 claim_no to begin after, $3 how many at most, $4 the instant
 WITH due AS (
     SELECT c.stock_no, c.claim_no, coalesce(l.version, 0) + 1 AS version, s.discount_fen, r.campaign_no
@@ -18,7 +19,7 @@ WITH due AS (
     INSERT INTO events (kind, campaign_no, stock_no, face_fen, units, amount_fen, claim_no, version, from_state, to_state, at)
     SELECT 'EXPIRE', campaign_no, stock_no, discount_fen, 1, discount_fen, claim_no, version, 'ISSUED', 'EXPIRED', $4
     FROM due
-    ON CONFLICT (stock_no, claim_no, version) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING event_no, kind, campaign_no, amount_fen, stock_holder, merchant_holder
 ), moved AS (
     INSERT INTO transfers (event_no, event_kind, campaign_no, amount_fen, stock_holder, merchant_holder, debit_kind, credit_kind)
