@@ -12,6 +12,7 @@ from ledger.statements import statement
 _SELECT_STOCKS = statement("report_stocks")
 _SELECT_TOWNS = statement("report_towns")
 _SELECT_DAYS = statement("report_days")
+_COUNT_USED = statement("count_used")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,3 +82,8 @@ async def figures_of(connection: asyncpg.Connection, campaign_id: str) -> Figure
             towns=tuple([TownFigures(**row) for row in await connection.fetch(_SELECT_TOWNS, campaign_id)]),
             days=tuple([DayFigures(**row) for row in await connection.fetch(_SELECT_DAYS, campaign_id)]),
         )
+
+
+async def used_vouchers(connection: asyncpg.Connection) -> int:
+    """Return how many vouchers of all campaigns are used."""
+    return int(await connection.fetchval(_COUNT_USED))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from typing import Any
 
@@ -10,6 +12,19 @@ import pytest
 
 from grab_service.rehearsal import RehearsalKeys
 from tests.api.conftest import Site
+from tests.support.wait import wait_until
+
+Events = list[tuple[str, dict[str, Any]]]
+
+
+async def events(client: httpx.AsyncClient, heard: str) -> Events:
+    """Return the events of one stream until it ends by itself."""
+    text = (await client.get("/v1/ops/events", headers={"Last-Event-ID": heard})).text
+    return [
+        (name, json.loads(data))
+        for name, data in re.findall(r"^id: \d+\nevent: (\w+)\ndata: (.*)$", text, re.MULTILINE)
+    ]
+
 
 REASON = {"reason": "门店系统故障"}
 
@@ -53,3 +68,27 @@ async def test_only_staff_of_the_round_may_pause(site: Site, api: httpx.AsyncCli
     assert (await api.post(path, json=REASON, headers=staff(site, "admin:settle"))).status_code == 403
     unknown = await api.post("/v1/admin/stocks/none/pause", json=REASON, headers=staff(site))
     assert unknown.status_code == 404
+
+
+async def test_the_stream_tells_rates_and_differences_and_nothing_twice(site: Site) -> None:
+    """A screen that comes back says up to when it has heard; the curves go on from there."""
+    client = await site.serve(shutdown_grace_s=4)
+    for _ in range(20):
+        await client.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u"))
+
+    async def is_told() -> bool:
+        told = await events(client, "")
+        assert [name for name, _ in told][:2] == ["history", "picture"]
+        history, picture = told[0][1], told[-1][1]
+        return bool(
+            any(beat["requests_per_s"] > 5 for beat in history["beats"])
+            and picture["used"] == 0
+            and picture["beat"]["p99_ms"] > 0
+            and set(picture["health"]["checks"]["invariants"]["differences"].values()) == {0}
+        )
+
+    await wait_until(is_told, "what was answered is told, and that nothing differs")
+    last_ms = (await events(client, ""))[0][1]["points"][-1]["at_ms"]
+    history = (await events(client, str(last_ms)))[0][1]
+    assert all(each["at_ms"] > last_ms for each in history["points"] + history["beats"])
+    assert (await events(client, "999999999999999"))[0][1] == {"points": [], "beats": []}

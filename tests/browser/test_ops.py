@@ -48,7 +48,12 @@ async def test_the_page_is_live_during_a_storm(make_site: SiteOf, campaign_id: s
             await expect(row).to_contain_text(f"{QUANTITY} / {QUANTITY} · 100%")
             await expect(page.locator("#parts")).to_contain_text("全部成立")
             await expect(page.locator("#overall")).to_have_text("一切正常")
-            assert "峰值 0" not in await page.locator("#peak").inner_text()
+            for peak in ("#peak", "#requests-peak"):
+                assert "峰值 0" not in await page.locator(peak).inner_text()
+            await expect(page.locator("#success")).to_have_text("100%")
+            await expect(page.locator("#p99")).not_to_have_text("–")
+            await expect(page.locator("#difference")).to_have_text("0")
+            await expect(page.locator("#difference-status")).to_have_text("账实相符")
             await expect(page.locator("#stale")).to_be_hidden()
         await keep_picture(wall, "ops-storm-1920")
         await keep_picture(phone, "ops-storm-375")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from ledger.figures import used_vouchers
 from ledger.redemption import find
 from ledger.requests import Refusal
 from tests.ledger.conftest import OpenBooks
@@ -29,7 +30,9 @@ POOL_FEN = 10_000_000 - RESERVED_FEN
 
 
 async def test_a_voucher_is_used_once(till: Till) -> None:
-    """Its money goes from what is reserved for the stock to the merchant; a second use is refused and names nothing."""
+    """Its money goes from what is reserved for the stock to the merchant; a second use is refused and names nothing.
+    A reversal ends the use.
+    """
     order = till.order()
     answer = await till.redeem(order)
     assert answer.refusal is None
@@ -46,6 +49,9 @@ async def test_a_voucher_is_used_once(till: Till) -> None:
     shown = await find(till.vault, str(answer.body["redemption_id"]))
     assert shown is not None
     assert shown.items() >= answer.body.items()
+    assert await used_vouchers(till.vault) == 1
+    await till.reverse(str(answer.body["redemption_id"]))
+    assert await used_vouchers(till.vault) == 0
 
 
 Prepare = Callable[[Till], Awaitable[None]]

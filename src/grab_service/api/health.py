@@ -84,7 +84,7 @@ def _checks(service: Service) -> dict[str, dict[str, Any]]:
         "stocks": {"status": "fail" if recovering or not figures else "pass", "recovering": recovering},
         "ledger_database": {"status": "pass" if service.vault_answers else "warn"},
         "ledger": _ledger(sum(max(0, counts.held - counts.booked) for counts in figures), service.ledger_lag_s),
-        "invariants": _invariants(service.verdicts),
+        "invariants": _invariants(service.verdicts) | {"differences": service.differences},
     }
 
 

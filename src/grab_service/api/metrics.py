@@ -91,6 +91,8 @@ class _Figures(Collector):
         for kind, vouchers in service.differences.items():
             difference.add_metric([kind], vouchers)
         yield difference
+        if service.used is not None:
+            yield GaugeMetricFamily("ledger_vouchers_used", "Vouchers that are used.", value=service.used)
 
     def _stocks(self) -> Iterable[GaugeMetricFamily]:
         def gauge(name: str, meaning: str) -> GaugeMetricFamily:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -34,6 +35,7 @@ ROUND_SCOPE = "admin:round"
 _REASON_MAX = 200  # characters
 _EVENT_S = 1.0
 _STREAMS_MAX = 50  # of one process; who comes after them polls
+_EVENT_ID = re.compile(r"[0-9]{1,15}")  # the instant in ms up to which the browser has heard
 _NO_STORE = {"Cache-Control": "no-store"}
 _STREAM_HEADERS = {**_NO_STORE, "X-Accel-Buffering": "no"}
 _ADMIN_REFUSALS = (
@@ -68,25 +70,29 @@ Staff = Annotated[Identity, Depends(_staff_of)]
 
 
 @router.get("/v1/ops/events", operation_id="watchOperations", summary="运营大屏数据流", include_in_schema=False)
-async def watch(service: RunningService) -> StreamingResponse:
+async def watch(service: RunningService, request: Request) -> StreamingResponse:
     """Tell once a second how everything is, as server-sent events.
 
     A stream ends by itself after half the time that a stop may take, and the browser comes back: so
-    no stream holds up a process that is to end.
+    no stream holds up a process that is to end.  What it has heard before is not told again.
     """
     if service.streams >= _STREAMS_MAX:
         raise Problem(Code.SYSTEM_BUSY, "Too many screens are watching; poll /v1/stock instead.")
     lasts_s = service.settings.shutdown_grace_s / 2
-    return StreamingResponse(_events(service, lasts_s), media_type="text/event-stream", headers=_STREAM_HEADERS)
+    heard = request.headers.get("last-event-id", "")
+    heard_ms = int(heard) if _EVENT_ID.fullmatch(heard) else 0
+    return StreamingResponse(
+        _events(service, lasts_s, heard_ms), media_type="text/event-stream", headers=_STREAM_HEADERS
+    )
 
 
-async def _events(service: Service, lasts_s: float) -> AsyncIterator[bytes]:
+async def _events(service: Service, lasts_s: float, heard_ms: int) -> AsyncIterator[bytes]:
     service.streams += 1
     try:
         ends_s = time.monotonic() + lasts_s
-        yield b"retry: 200\n" + _event("history", {"points": service.history.curve()})
+        yield b"retry: 200\n" + _event("history", _history(service, heard_ms), heard_ms)
         while True:
-            yield _event("picture", _picture(service))
+            yield _event("picture", _picture(service), service.snapshot.as_of_ms)
             if time.monotonic() + _EVENT_S > ends_s:
                 return
             await asyncio.sleep(_EVENT_S)
@@ -94,18 +100,28 @@ async def _events(service: Service, lasts_s: float) -> AsyncIterator[bytes]:
         service.streams -= 1
 
 
-def _event(name: str, data: dict[str, Any]) -> bytes:
+def _history(service: Service, heard_ms: int) -> dict[str, Any]:
+    return {"points": _since(heard_ms, service.history.curve()), "beats": _since(heard_ms, service.pulse.curve())}
+
+
+def _since(heard_ms: int, curve: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [each for each in curve if each["at_ms"] > heard_ms]
+
+
+def _event(name: str, data: dict[str, Any], at_ms: int) -> bytes:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {name}\ndata: {text}\n\n".encode()
+    return f"id: {at_ms}\nevent: {name}\ndata: {text}\n\n".encode()
 
 
 def _picture(service: Service) -> dict[str, Any]:
     server_time = instants.from_ms(time.time_ns() // 1_000_000)
-    last = service.history.last
+    last, beat = service.history.last, service.pulse.last
     return {
         "stock": json.loads(service.snapshot.body + server_time.encode() + b'"}'),
         "health": health.report(service),
         "point": last and last.to_json(),
+        "beat": beat and beat._asdict(),
+        "used": service.used,
     }
 
 

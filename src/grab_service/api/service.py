@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from grab_service import gate as gates
@@ -18,6 +18,7 @@ from grab_service.api.counter import Counter
 from grab_service.api.history import History
 from grab_service.api.instruments import GATE_POOL, VAULT_POOL, Instruments
 from grab_service.api.journal import Journal
+from grab_service.api.pulse import Pulse
 from grab_service.api.till import Till
 from grab_service.api.vault import Vault, VaultUnavailable
 from grab_service.auth import Authenticator
@@ -37,6 +38,7 @@ _log = logging.getLogger(__name__)
 
 _LIBRARY_CHECK_S = 1.0
 _CANCEL_AGAIN_S = 0.1
+_COUNTS_OF_REFRESHES = 5  # one count of used vouchers, which reads all of them, to so many looks at the catalogue
 
 
 class Service:
@@ -56,6 +58,8 @@ class Service:
         misses: Who shows voucher codes that nobody knows.
         snapshot: The polled picture of every stock.
         history: What the stocks did in the last minutes.
+        pulse: What all processes answered in the last minutes.
+        used: Vouchers that are used, of all campaigns; None before they were counted.
         streams: How many screens this process is telling events.
         verdicts: What the continuous watch says of each invariant; empty while nobody watches.
         differences: By how many vouchers it found gate and vault to differ, by kind; empty while nobody watches.
@@ -93,6 +97,8 @@ class Service:
         self.gate_clock_offset_s = 0.0
         self.instruments = Instruments(settings.counts_dir, Journal(settings.log_one_refusal_in))
         self.history = History(settings.snapshot_ms)
+        self.pulse = Pulse(self.instruments.sheets)
+        self.used: int | None = None
         self.streams = 0
         self.gate: Gate
         self.vault: Vault
@@ -119,6 +125,8 @@ class Service:
                 {GATE_POOL: lambda: self.gate.busy_connections, VAULT_POOL: lambda: self.vault.busy_connections}
             )
         )
+        self._keep(self.pulse.run(lambda: self.snapshot.as_of_ms))
+        self._keep(self._count_used())
         self._keep(trust.renew_clients(self.clients, self.vault, self._keyring, settings.catalogue_refresh_ms))
         self._keep(trust.renew_key_set(self.authenticator, settings, self._keyring))
 
@@ -177,6 +185,12 @@ class Service:
                     if row.stock_id in self.counters:
                         self.counters[row.stock_id].vault_epoch = row.epoch
             await asyncio.sleep(self.settings.catalogue_refresh_ms / 1000)
+
+    async def _count_used(self) -> None:
+        while True:
+            with suppress(VaultUnavailable):
+                self.used = await self.vault.used_vouchers()
+            await asyncio.sleep(_COUNTS_OF_REFRESHES * self.settings.catalogue_refresh_ms / 1000)
 
     def _take_in(self, campaigns: dict[str, Campaign]) -> None:
         for campaign in campaigns.values():

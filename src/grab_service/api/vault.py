@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import asyncpg
 
-from ledger import catalogue, merchants
+from ledger import catalogue, figures, merchants
 from ledger.catalogue import ClaimRow, StockRow
 from ledger.merchants import Page, Search
 
@@ -52,6 +52,11 @@ class Vault:
         """Return the campaigns' documents and the stocks with their epochs."""
         async with self.connection() as connection:
             return await catalogue.documents(connection), await catalogue.stock_rows(connection)
+
+    async def used_vouchers(self) -> int:
+        """Return how many vouchers are used."""
+        async with self.connection() as connection:
+            return await figures.used_vouchers(connection)
 
     async def claims_of_user(self, user_ref: str) -> list[ClaimRow]:
         """Return every claim of one user."""

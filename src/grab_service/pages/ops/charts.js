@@ -26,7 +26,7 @@ export class Chart {
   }
 
   size() {
-    const legend = 34;
+    const legend = this.plot?.root.querySelector(".u-legend").offsetHeight ?? 34; // more than one line on a phone
     return { width: Math.max(200, this.place.clientWidth), height: Math.max(140, this.place.clientHeight - legend) };
   }
 

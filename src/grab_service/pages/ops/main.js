@@ -14,6 +14,8 @@ const PARTS = { gate: "闸口（Valkey）", library: "函数库", stocks: "券�
 const $ = (id) => document.getElementById(id);
 const write = (id, text) => { const place = typeof id === "string" ? $(id) : id; if (place.textContent !== text) place.textContent = text; };
 const number = (value) => (value === null || value === undefined ? "–" : Math.round(value).toLocaleString("en-US"));
+// Rounded down: 100% means all of them.
+const percent = (share) => (share === null || share === undefined ? "–" : `${Math.floor(share * 10_000) / 100}%`);
 const make = (name, attributes = {}, ...children) => {
   const element = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
@@ -21,10 +23,11 @@ const make = (name, attributes = {}, ...children) => {
   return element;
 };
 
-const seen = { heardMs: performance.now(), offsetMs: 0, asOfMs: 0, last: null, peak: 0, tripMs: null, rows: new Map(), stocks: [] };
+const seen = { heardMs: performance.now(), offsetMs: 0, asOfMs: 0, last: null, beat: null, peak: 0, requestsPeak: 0, tripMs: null, rows: new Map(), stocks: [] };
 const now = () => performance.now() + seen.offsetMs;
 let rates;
 let latencies;
+let requests;
 
 // Curves ---------------------------------------------------------------------------------------------
 
@@ -32,7 +35,7 @@ function note(point) {
   const last = seen.last;
   if (!point || (last && point.at_ms <= last.at_ms)) return;
   seen.last = point;
-  latencies.add(point.at_ms, [point.gate_ms, point.lag_ms, seen.tripMs]);
+  latencies.add(point.at_ms, [point.gate_ms, point.lag_ms, seen.beat?.p99_ms ?? null, seen.tripMs]);
   if (!last) return;
   const perS = (name) => Math.max(0, point[name] - last[name]) * 1000 / (point.at_ms - last.at_ms);
   rates.add(point.at_ms, [perS("claimed"), perS("booked")]);
@@ -40,6 +43,23 @@ function note(point) {
   write("rate", number(perS("claimed")));
   write("peak", `张/秒 · 峰值 ${number(seen.peak)}`);
   write("round-trip", `毫秒 · 本页往返 ${seen.tripMs === null ? "–" : seen.tripMs.toFixed(0)}`);
+}
+
+function noteBeat(beat) {
+  if (!beat || beat.at_ms <= (seen.beat?.at_ms ?? 0)) return;
+  seen.beat = beat;
+  seen.requestsPeak = Math.max(seen.requestsPeak, beat.requests_per_s);
+  requests.add(beat.at_ms, [beat.requests_per_s, beat.refused_per_s, beat.failed_per_s]);
+}
+
+function showBeat(beat, used) {
+  write("requests", number(beat?.requests_per_s));
+  write("requests-peak", `次/秒 · 峰值 ${number(seen.requestsPeak)}`);
+  write("refused", number(beat?.refused_per_s));
+  write("failed", `次/秒 · 出错 ${number(beat?.failed_per_s)}`);
+  write("p99", beat?.p99_ms?.toFixed(beat.p99_ms < 100 ? 1 : 0) ?? "–");
+  write("success", percent(beat?.success));
+  write("used", number(used));
 }
 
 // Stocks ---------------------------------------------------------------------------------------------
@@ -100,11 +120,21 @@ function showHealth(health) {
   $("lag").dataset.status = ledger.status;
   write("lag", number(ledger.lag_s === null ? null : ledger.lag_s * 1000));
   write("lag-status", ledger.lag_s === null ? "未知" : ledger.status === "warn" ? "积压" : STATUS[ledger.status]);
+  showDifference(health?.checks.invariants);
   const lines = Object.entries(health?.checks ?? {}).map(([name, check]) => {
     return make("li", {}, make("span", { class: "name" }, PARTS[name] ?? name), make("span", { class: "chip", "data-status": check.status }, STATUS[check.status]), make("span", { class: "detail" }, detail(name, check)));
   });
   const texts = lines.map((line) => line.outerHTML).join("");
   if ($("parts").innerHTML !== texts) $("parts").replaceChildren(...lines);
+}
+
+function showDifference(invariants) {
+  const found = Object.values(invariants?.differences ?? {});
+  const sum = found.length ? found.reduce((one, other) => one + other, 0) : null;
+  const status = sum === null ? (invariants ? "warn" : "none") : sum ? "fail" : "pass";
+  $("difference").dataset.status = status;
+  write("difference", number(sum));
+  write("difference-status", { none: STATUS.none, warn: "无进程在核对", pass: "账实相符", fail: "账实不符" }[status]);
 }
 
 function detail(name, check) {
@@ -141,11 +171,14 @@ function span(ms) {
 
 function hear(event) {
   seen.heardMs = performance.now();
-  for (const point of event.points ?? []) note(point);
+  const past = [...event.beats ?? [], ...event.points ?? []].sort((one, other) => one.at_ms - other.at_ms);
+  for (const each of past) ("claimed" in each ? note : noteBeat)(each);
   if (event.stock) {
     seen.offsetMs = Date.parse(event.stock.server_time) - performance.now();
     seen.asOfMs = Date.parse(event.stock.as_of);
+    noteBeat(event.beat);
     note(event.point);
+    showBeat(event.beat, event.used);
     write("gate-ms", event.point?.gate_ms?.toFixed(1) ?? "–");
     if (!event.point) write("rate", "–");
     showStocks(event.stock.stocks);
@@ -154,6 +187,7 @@ function hear(event) {
     write("source", event.isStreamed ? "实时推送" : "轮询（推送不可用）");
     rates.draw(seen.asOfMs);
     latencies.draw(seen.asOfMs);
+    requests.draw(seen.asOfMs);
     document.documentElement.dataset.ready = "yes";
   }
   showTime();
@@ -161,7 +195,8 @@ function hear(event) {
 
 function begin() {
   rates = new Chart($("rate-plot"), [["发放", "#5cc8ff"], ["入账", "#7ee08a", [6, 4]]]);
-  latencies = new Chart($("latency-plot"), [["闸口应答", "#5cc8ff"], ["入账滞后", "#ffc65c"], ["本页往返", "#c9a2ff", [6, 4]]]);
+  latencies = new Chart($("latency-plot"), [["闸口应答", "#5cc8ff"], ["入账滞后", "#ffc65c"], ["抢券 P99", "#ff8f88"], ["本页往返", "#c9a2ff", [6, 4]]]);
+  requests = new Chart($("request-plot"), [["请求", "#5cc8ff"], ["拒绝", "#ffc65c", [6, 4]], ["出错", "#ff8f88", [2, 3]]]);
   $("sign-in").addEventListener("click", () => signIn(showStaff));
   showStaff();
   listen(hear);
