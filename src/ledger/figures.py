@@ -56,11 +56,16 @@ class TownFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayFigures:
-    """One day in China; goods that came back count on the day of the purchase."""
+    """One day in China; goods that came back count on the day of the purchase.
+
+    Attributes:
+        lapsed: Vouchers that were never used in time, or never claimed, on the day that this was booked.
+    """
 
     day: date
     issued: int
     used: int
+    lapsed: int
     spent_fen: int
     subsidy_fen: int
 

@@ -7,7 +7,19 @@ from collections.abc import Sequence
 
 import typer
 
-from grab_service.cli import admin, campaign, clients, evidence, machine, merchants, money, operation, run, settle
+from grab_service.cli import (
+    admin,
+    campaign,
+    clients,
+    evidence,
+    machine,
+    merchants,
+    money,
+    operation,
+    report,
+    run,
+    settle,
+)
 from grab_service.cli.options import Refused
 from grab_service.embedded import EmbeddedServerError
 from grab_service.keyring import KeyringInvalid
@@ -61,6 +73,7 @@ for _command, _name in (
     (evidence.certificate, "certificate"),
     (money.fund, "fund"),
     (money.expire, "expire"),
+    (report.report, "report"),
     (machine.token, "token"),
     (machine.doctor, "doctor"),
     (machine.show_settings, "settings"),

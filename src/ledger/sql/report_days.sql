@@ -1,4 +1,4 @@
--- What was claimed and used on each day in China. $1 campaign_id
+-- What was claimed, used and booked as lapsed on each day in China. $1 campaign_id
 WITH stock AS (
     SELECT s.stock_no FROM campaigns c JOIN rounds r USING (campaign_no) JOIN stocks s USING (round_no) WHERE c.campaign_id = $1
 ), issue AS (
@@ -17,8 +17,13 @@ WITH stock AS (
     ) AS f ON true
     WHERE NOT EXISTS (SELECT FROM reversals v WHERE v.redemption_no = x.redemption_no)
     GROUP BY 1
+), lapse AS (
+    SELECT (e.at AT TIME ZONE interval '8 hours')::date AS day, sum(e.units) AS lapsed
+    FROM stock JOIN events e USING (stock_no)
+    WHERE e.kind IN ('EXPIRE', 'NEVER_CLAIMED') AND e.units > 0
+    GROUP BY 1
 )
-SELECT day, coalesce(i.issued, 0) AS issued, coalesce(u.used, 0) AS used,
+SELECT day, coalesce(i.issued, 0) AS issued, coalesce(u.used, 0) AS used, coalesce(l.lapsed, 0) AS lapsed,
        coalesce(u.spent_fen, 0)::bigint AS spent_fen, coalesce(u.subsidy_fen, 0)::bigint AS subsidy_fen
-FROM issue i FULL JOIN use u USING (day)
+FROM issue i FULL JOIN use u USING (day) FULL JOIN lapse l USING (day)
 ORDER BY day
