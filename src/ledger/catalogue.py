@@ -20,7 +20,6 @@ _INSERT_ROUND = statement("insert_round")
 _INSERT_STOCK = statement("insert_stock")
 _SELECT_STOCKS = statement("select_stocks")
 _SELECT_DOCUMENTS = statement("select_documents")
-_UPDATE_PAUSED = statement("update_stock_paused")
 _SELECT_CLAIMS_OF_USER = statement("select_claims_of_user")
 
 _VOUCHER_COLUMNS = ("stock_no", "claim_no", "round_no", "limit_no", "quantity", "code_hash")
@@ -60,12 +59,19 @@ class NewRound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCampaign:
-    """A campaign to be stored."""
+    """A campaign to be stored.
+
+    Attributes:
+        file_sha256: Of the file that two persons have read, hexadecimal; None where nobody need.
+        deed_no: The deed in the journal of staff, of the same transaction; None without one.
+    """
 
     campaign_id: str
     document: Mapping[str, Any]
     fund_fen: int
     rounds: Sequence[NewRound]
+    file_sha256: str | None = None
+    deed_no: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +139,21 @@ async def load_campaign(connection: asyncpg.Connection, campaign: NewCampaign) -
     document = json.dumps(campaign.document, ensure_ascii=False, sort_keys=True)
     digest = hashlib.sha256(document.encode()).hexdigest()
     async with connection.transaction():
-        campaign_no = await connection.fetchval(
-            _INSERT_CAMPAIGN, campaign.campaign_id, document, digest, campaign.fund_fen
-        )
+        # First, since a guard of new campaigns need not know that this one is stored.
+        stored = await connection.fetchval(_SELECT_DIGEST, campaign.campaign_id)
+        campaign_no = None
+        if stored is None:
+            campaign_no = await connection.fetchval(
+                _INSERT_CAMPAIGN,
+                campaign.campaign_id,
+                document,
+                digest,
+                campaign.fund_fen,
+                campaign.file_sha256,
+                campaign.deed_no,
+            )
         if campaign_no is None:
-            if await connection.fetchval(_SELECT_DIGEST, campaign.campaign_id) == digest:
+            if digest == (stored or await connection.fetchval(_SELECT_DIGEST, campaign.campaign_id)):
                 return False
             raise CampaignDiffers(
                 f"campaign {campaign.campaign_id} is loaded already and differs from this file: "
@@ -187,11 +203,6 @@ async def documents(connection: asyncpg.Connection) -> dict[str, dict[str, Any]]
     """Return every campaign's document by its id."""
     rows = await connection.fetch(_SELECT_DOCUMENTS)
     return {row["campaign_id"]: json.loads(row["document"]) for row in rows}
-
-
-async def set_paused(connection: asyncpg.Connection, stock_id: str, paused: bool) -> bool:
-    """Keep whether a stock is paused; False if there is no such stock."""
-    return bool(await connection.execute(_UPDATE_PAUSED, stock_id, paused) == "UPDATE 1")
 
 
 async def claims_of_user(connection: asyncpg.Connection, user_ref: str) -> list[ClaimRow]:

@@ -69,6 +69,7 @@ async def add(
     merchants: Collection[str],
     key: NewKey,
     actor: str,
+    deed_no: int | None = None,
 ) -> str | None:
     """Add a client with its first key and return the key's id, None if there is a client of this id.
 
@@ -78,11 +79,17 @@ async def add(
     async with vault.transaction():
         if await vault.fetchval(_INSERT_CLIENT, client_id, name, sorted(scopes), sorted(merchants), actor) is None:
             return None
-        return await _insert_key(vault, client_id, key, actor)
+        return await _insert_key(vault, client_id, key, actor, deed_no)
 
 
 async def rotate(
-    vault: asyncpg.Connection, client_id: str, *, key: NewKey, overlap: timedelta, actor: str
+    vault: asyncpg.Connection,
+    client_id: str,
+    *,
+    key: NewKey,
+    overlap: timedelta,
+    actor: str,
+    deed_no: int | None = None,
 ) -> str | None:
     """Give a client another key and return its id, None if no such client is active; the others end after ``overlap``.
 
@@ -91,7 +98,7 @@ async def rotate(
     """
     async with vault.transaction():
         await vault.execute(_LOCK_CLIENT, client_id)
-        key_id = await _insert_key(vault, client_id, key, actor)
+        key_id = await _insert_key(vault, client_id, key, actor, deed_no)
         if key_id is not None:
             await vault.execute(_SHORTEN_KEYS, client_id, key_id, overlap)
         return key_id
@@ -119,8 +126,10 @@ async def forget_nonces(vault: asyncpg.Connection) -> None:
     await vault.execute(_FORGET_NONCES, NONCE_AGE_MAX, _FORGOTTEN_AT_ONCE)
 
 
-async def _insert_key(vault: asyncpg.Connection, client_id: str, key: NewKey, actor: str) -> str | None:
+async def _insert_key(
+    vault: asyncpg.Connection, client_id: str, key: NewKey, actor: str, deed_no: int | None
+) -> str | None:
     added: str | None = await vault.fetchval(
-        _INSERT_KEY, client_id, key.algorithm, key.public_key, key.valid_for, actor
+        _INSERT_KEY, client_id, key.algorithm, key.public_key, key.valid_for, actor, deed_no
     )
     return added

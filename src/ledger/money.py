@@ -42,6 +42,7 @@ class Receipt:
         reference: The bank's, by which the same transfer is never booked twice.
         received_on: The day it arrived, in China.
         recorded_by: Who says so.
+        deed_no: The deed in the journal of staff, of the same transaction; None without one.
     """
 
     campaign_id: str
@@ -49,6 +50,7 @@ class Receipt:
     reference: str
     received_on: date
     recorded_by: str
+    deed_no: int | None = None
 
 
 def today(now: datetime) -> date:
@@ -123,6 +125,7 @@ async def receive_fund(connection: asyncpg.Connection, receipt: Receipt) -> Rece
                 receipt.reference,
                 receipt.received_on,
                 receipt.recorded_by,
+                receipt.deed_no,
             )
         elif tuple(earlier) != (receipt.amount_fen, receipt.received_on):
             raise FundRefused(

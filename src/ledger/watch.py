@@ -3,6 +3,8 @@
 What it finds is told at the gate, where every API process reads it for its health and its metrics.  A
 violated invariant closes its stock, or every stock when it is one of the whole.  Only a recovery opens
 again, and a recovery refuses while a setting or a guard is wrong: so nothing flaps.
+
+It also ends the pauses that end by themselves, and lets the gate's pauses follow the vault's.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, cast
 import asyncpg
 import redis.asyncio as redis
 
-from ledger import catalogue, locks
+from ledger import catalogue, locks, pauses
 from ledger.catalogue import StockRow
 from ledger.corridor import DIFFERENCE, WATCH
 from ledger.gate_settings import wrong_settings
@@ -74,11 +76,13 @@ class Sight:
         stocks: Every stock.
         closed: Ids of those that are closed at the gate: nothing can be said of them.
         found: What is wrong.
+        unlike: Ids of those that are paused in one of the stores only.
     """
 
     stocks: Sequence[StockRow]
     closed: frozenset[str]
     found: Sequence[Finding]
+    unlike: frozenset[str]
 
 
 @dataclass(slots=True)
@@ -94,6 +98,7 @@ class _Memory:
 class _Counts:
     is_open: bool
     epoch: int
+    is_paused: bool
     free: int
     held: int
     booked: int
@@ -129,7 +134,12 @@ class Look:
             if count.is_open and epochs[stock.stock_no] == stock.epoch:
                 found += self._judge(stock, count, in_vault)
         closed = frozenset(stock.stock_id for stock, count in zip(stocks, counts, strict=True) if not count.is_open)
-        return Sight(stocks, closed, found)
+        unlike = frozenset(
+            stock.stock_id
+            for stock, count in zip(stocks, counts, strict=True)
+            if count.is_open and count.is_paused != stock.paused
+        )
+        return Sight(stocks, closed, found, unlike)
 
     def _judge(self, stock: StockRow, count: _Counts, in_vault: int) -> Iterable[Finding]:
         before = self._memory.get(stock.stock_id)
@@ -168,6 +178,7 @@ class Watch:
         self._redis_url = redis_url
         self._suspected: frozenset[_Where] = frozenset()
         self._standing: dict[_Where, Finding] = {}
+        self._unlike: frozenset[str] = frozenset()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Watch until stopped; stand by while another process does it.  No outage of a store ends it."""
@@ -179,6 +190,8 @@ class Watch:
                         await pause(stop, _LOOK_S)
                     look = Look()
                     while not stop.is_set():
+                        for stock_id in await pauses.end_those_over(vault):
+                            _log.warning("%s is handed out again: the minute of one person is over", stock_id)
                         await self._act(gate, await look.take(vault, gate))
                         condition.well()
                         await pause(stop, _LOOK_S)
@@ -199,9 +212,17 @@ class Watch:
                     if finding.stock_id in (None, stock.stock_id):
                         await gate.fcall("grab_close", 1, stock.keys.rules)
         self._standing = standing | certain
+        await self._let_pauses_follow(gate, sight)
         told = {**_verdicts(self._standing.values()), **_differences(self._standing.values())}
         pairs = [part for pair in told.items() for part in pair]
         await gate.fcall("grab_tell", 1, WATCH, str(_TOLD_FOR_MS), *pairs)
+
+    async def _let_pauses_follow(self, gate: redis.Redis, sight: Sight) -> None:
+        """Pause and resume at the gate what two looks in a row have found decided otherwise in the vault."""
+        for stock in sight.stocks:
+            if stock.stock_id in self._unlike & sight.unlike:
+                await gate.fcall("grab_pause", 1, stock.keys.rules, "1" if stock.paused else "0")
+        self._unlike = sight.unlike
 
 
 def _verdicts(found: Iterable[Finding]) -> Mapping[str, str]:
@@ -228,6 +249,6 @@ async def _counts(gate: redis.Redis, stocks: Iterable[StockRow]) -> list[_Counts
         pipeline.fcall_ro("grab_counts", 5, keys.rules, keys.free, keys.holders, keys.claims, keys.progress)
     replies = cast("list[list[Any]]", await pipeline.execute())
     return [
-        _Counts(is_open == 1, epoch, free, held, booked)
-        for is_open, epoch, _, _, _, _, _, free, held, _, _, _, booked in replies
+        _Counts(is_open == 1, epoch, paused == 1, free, held, booked)
+        for is_open, epoch, _, _, _, paused, _, free, held, _, _, _, booked in replies
     ]

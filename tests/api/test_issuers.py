@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from grab_service import keyring
 from grab_service.keyring import KeyringInvalid
 from grab_service.rehearsal import RehearsalKeys
 from tests.api.conftest import Site
+from tests.api.test_attacks import App
 from tests.api.test_bad_input import assert_clean_refusal
 from tests.support.staff import StaffIssuer
 from tests.support.wait import wait_until
@@ -110,3 +113,19 @@ async def test_no_key_is_in_both_sets(site: Site, staff: StaffIssuer) -> None:
     settings = site.settings.model_copy(update={"rehearsal": False, "staff_jwks_file": staff.jwks_file})
     with pytest.raises(KeyringInvalid, match="in common"):
         keyring.load(settings)
+
+
+async def test_a_flood_of_forged_tokens_is_turned_away_and_winners_are_served(site: Site) -> None:
+    """Above the ration of failed checks a new token is 503 with Retry-After; a ticket wins meanwhile."""
+    api = await site.serve(verify_rate_max=1)
+    path = f"/v1/stocks/{site.stock_id}/claims"
+    app = App(site.settings.jwt_issuer, Ed25519PrivateKey.generate())
+    for method, asked in (("POST", path), ("GET", "/v1/me/vouchers")):
+        tokens = [app.token(jti=f"{method}-{number}") for number in range(20)]
+        flood = [api.request(method, asked, headers={"Authorization": f"Bearer {token}"}) for token in tokens]
+        answers = await asyncio.gather(*flood)
+        assert {answer.status_code for answer in answers} <= {401, 503}
+        turned_away = [answer for answer in answers if answer.status_code == 503]
+        assert turned_away
+        assert all("retry-after" in answer.headers for answer in turned_away)
+    assert (await api.post(path, headers=site.bearer("u1"))).status_code == 201

@@ -11,7 +11,10 @@ import httpx
 import pytest
 
 from grab_service.rehearsal import RehearsalKeys
+from ledger import admin
+from ledger.admin import Action
 from tests.api.conftest import Site
+from tests.support.agreement import agreed
 from tests.support.wait import wait_until
 
 Events = list[tuple[str, dict[str, Any]]]
@@ -42,7 +45,10 @@ async def test_a_paused_stock_stays_paused_through_a_recovery(site: Site, api: h
     """The gate refuses at once, the vault keeps the decision, and a resumed stock is handed out again."""
     claims = f"/v1/stocks/{site.stock_id}/claims"
     paused = await api.post(f"/v1/admin/stocks/{site.stock_id}/pause", headers=staff(site), json=REASON)
-    assert (paused.status_code, paused.json()) == (200, {"stock_id": site.stock_id, "paused": True, **REASON})
+    assert (paused.status_code, paused.json()) == (
+        200,
+        {"stock_id": site.stock_id, "paused": True, "paused_until": None, **REASON},
+    )
     assert (await api.post(claims, headers=site.bearer("u1"))).json()["code"] == "PAUSED"
     await site.recover()
     assert (await api.post(claims, headers=site.bearer("u2"))).status_code in (409, 503)
@@ -51,7 +57,17 @@ async def test_a_paused_stock_stays_paused_through_a_recovery(site: Site, api: h
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"reason": " "}, {"reason": 1}, {"reason": "x" * 201}, {"reason": "x", "more": 1}, ["x"]], ids=str
+    "body",
+    [
+        {},
+        {"reason": " "},
+        {"reason": 1},
+        {"reason": "x" * 201},
+        {"reason": "x", "more": 1},
+        {"reason": "x", "request_no": True},
+        ["x"],
+    ],
+    ids=str,
 )
 async def test_a_pause_without_a_proper_reason_is_refused(site: Site, api: httpx.AsyncClient, body: Any) -> None:
     """422, and nothing is paused."""
@@ -92,3 +108,26 @@ async def test_the_stream_tells_rates_and_differences_and_nothing_twice(site: Si
     history = (await events(client, str(last_ms)))[0][1]
     assert all(each["at_ms"] > last_ms for each in history["points"] + history["beats"])
     assert (await events(client, "999999999999999"))[0][1] == {"points": [], "beats": []}
+
+
+async def test_where_two_must_agree_one_pauses_for_a_minute(site: Site, api: httpx.AsyncClient) -> None:
+    """By HTTP as by command: alone until the minute is over, longer and resumed only by what somebody else approved."""
+    await admin.let_two_agree(site.vault, subject="li")
+    path = f"/v1/admin/stocks/{site.stock_id}"
+    alone = await api.post(f"{path}/pause", headers=staff(site), json=REASON)
+    assert alone.status_code == 200
+    assert alone.json()["paused_until"] is not None
+    assert (await api.post(f"{path}/resume", headers=staff(site), json=REASON)).status_code == 200
+    again = await api.post(f"{path}/pause", headers=staff(site), json=REASON)
+    assert (again.status_code, "within the last hour" in again.json()["detail"]) == (403, True)
+    number = await agreed(site.vault, Action.PAUSE, site.stock_id)
+    both = await api.post(f"{path}/pause", headers=staff(site), json=REASON | {"request_no": number})
+    assert (both.status_code, both.json()["paused_until"]) == (200, None)
+    for body in (REASON, REASON | {"request_no": number}):
+        assert (await api.post(f"{path}/resume", headers=staff(site), json=body)).status_code == 403
+    number = await agreed(site.vault, Action.RESUME, site.stock_id)
+    resumed = await api.post(f"{path}/resume", headers=staff(site), json=REASON | {"request_no": number})
+    assert resumed.status_code == 200
+    deeds = await site.vault.fetch("SELECT subject, reason FROM admin_deeds WHERE action IN ('pause', 'resume')")
+    assert {tuple(row) for row in deeds} == {("staff", REASON["reason"])}
+    assert len(deeds) == 4

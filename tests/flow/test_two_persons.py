@@ -74,7 +74,7 @@ def public_key(directory: Path) -> Path:
 
 def add_bank(file: Path) -> list[str | Path]:
     """Return the command that adds a client."""
-    facts: list[str | Path] = ["--name", "银行", "--scope", "merchant:redeem", "--merchant", "*", "--actor", "li"]
+    facts: list[str | Path] = ["--name", "银行", "--scope", "merchant:redeem", "--merchant", "*"]
     return ["clients", "add", "bank-1", *facts, "--public-key", file]
 
 
@@ -93,8 +93,26 @@ async def test_a_client_is_added_by_two_persons(vault: asyncpg.Connection, offic
     assert again.returncode == 1
     assert "used already" in again.stderr
     steps = json.loads(office.run("admin", "list", "--json").stdout)
-    told = [(step["step"], step["subject"], step["reason"]) for step in steps]
-    assert told == [("BEGUN", "li", ""), ("APPROVED", "wang", "checked"), ("REQUESTED", "li", "needed")]
+    told = [(step["step"], step["subject"], step["reason"]) for step in steps if step["request_no"]]
+    wanted = [("BEGUN", "li", ""), ("DONE", "li", "needed"), ("APPROVED", "wang", "checked")]
+    assert told == [*wanted, ("REQUESTED", "li", "needed")]
+    assert await vault.fetchval("SELECT added_by FROM clients") == "li"
+
+
+async def test_the_vault_says_that_two_must_agree_whatever_the_environment_says(
+    vault: asyncpg.Connection, office: Office
+) -> None:
+    """Whoever takes the setting out of his own settings, or names himself, gets no further."""
+    assert office.run("migrate", "--two-persons").returncode == 0
+    file = office.directory / "settings.toml"
+    file.write_text(file.read_text().replace("two_persons = true\n", ""))
+    command = add_bank(public_key(office.directory))
+    for words in (command, [*command, "--actor", "li"]):
+        refused = office.run(*words)
+        assert refused.returncode == 1
+        assert "two persons must agree" in refused.stderr
+    assert await vault.fetchval("SELECT count(*) FROM clients") == 0
+    assert [row[0] for row in await vault.fetch("SELECT action FROM admin_deeds")] == ["policy"]
 
 
 async def test_nobody_approves_what_he_has_asked_for(vault: asyncpg.Connection, office: Office) -> None:
@@ -165,7 +183,7 @@ async def test_a_clients_keys_are_rotated_and_revoked(vault: asyncpg.Connection,
     """In a rehearsal one person is enough; the secret of an HMAC is written for its owner alone."""
     file = office.directory / "settings.toml"
     file.write_text(file.read_text().replace("two_persons = true\n", ""))
-    added = office.run(*add_bank(public_key(office.directory)))
+    added = office.run(*add_bank(public_key(office.directory)), "--actor", "li")
     assert (added.returncode, added.stdout) == (0, "bank-1 may call with key bank-1.1\n"), added.stderr
     secret = office.directory / "bank.secret"
     rotated = office.run("clients", "rotate", "bank-1", "--actor", "li", "--secret-file", secret)
@@ -175,8 +193,12 @@ async def test_a_clients_keys_are_rotated_and_revoked(vault: asyncpg.Connection,
     assert secret.read_bytes().strip() == signatures.hmac_secret(key.read_bytes().strip(), "bank-1.2")
     assert secret.stat().st_mode & 0o777 == 0o600
     assert secret.read_text().strip() not in rotated.stdout + rotated.stderr
-    assert office.run("clients", "revoke", "bank-1.1").returncode == 0
-    assert office.run("clients", "revoke", "bank-1.1").returncode == 1
+    revoke = ["clients", "revoke", "bank-1.1", "--reason", "lost"]
+    assert office.run(*revoke, "--actor", "li").returncode == 0
+    assert office.run(*revoke).returncode == 1
+    deeds = await vault.fetch("SELECT action, target, subject, reason FROM admin_deeds ORDER BY deed_no")
+    assert [row["action"] for row in deeds] == ["clients", "clients", "revoke"]
+    assert tuple(deeds[-1]) == ("revoke", "bank-1.1", "li", "lost")
     listed = json.loads(office.run("clients", "list", "--json").stdout)
     assert [(each["key_id"], each["revoked_at"] is None) for each in listed] == [
         ("bank-1.1", False),

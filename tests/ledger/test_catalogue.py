@@ -118,16 +118,6 @@ async def test_a_limit_that_spans_rounds_is_that_of_the_first_stock_of_its_class
     assert first.keys.class_tier_taken == second.keys.class_tier_taken
 
 
-async def test_a_pause_is_kept(vault: asyncpg.Connection, campaign_id: str) -> None:
-    """It is read back, can be taken back, and is told apart from a stock that is not there."""
-    await catalogue.load_campaign(vault, new_campaign(campaign_id))
-    stock_id = f"{campaign_id}-r1-general-1"
-    for paused in (True, True, False):
-        assert await catalogue.set_paused(vault, stock_id, paused)
-        assert [row.paused for row in await catalogue.stock_rows(vault)] == [paused]
-    assert not await catalogue.set_paused(vault, "nothing", paused=True)
-
-
 async def test_the_claims_of_a_user_are_found(books: Books) -> None:
     """All of them, oldest first, and only theirs; the instant is that of the stream's id."""
     first, second = await books.rows()

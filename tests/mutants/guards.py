@@ -36,12 +36,13 @@ class Guard:
 
 
 def guards_of(migrations: Path) -> list[Guard]:
-    """Return the guards of all migrations in a directory, in their order."""
-    return [
-        guard
+    """Return the guards of all migrations in a directory; one that a later migration words anew is that one's."""
+    guards = {
+        guard.name: guard
         for path in sorted(migrations.glob("*.sql"))
         for guard in _guards_in(path.name, _COMMENT.sub("", path.read_text(encoding="utf-8")))
-    ]
+    }
+    return list(guards.values())
 
 
 def _guards_in(file: str, text: str) -> Iterator[Guard]:

@@ -49,6 +49,7 @@ class PausedStock(Shape):
 
     stock_id: str
     paused: bool
+    paused_until: Annotated[Instant | None, Field(description="when a pause by one person ends by itself")]
     reason: str
 
 

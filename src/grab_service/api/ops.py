@@ -25,7 +25,8 @@ from grab_service.api.service import Service
 from grab_service.api.vault import VaultUnavailable
 from grab_service.gate import GateUnavailable
 from grab_service.identity import Identity
-from ledger import catalogue
+from ledger import pauses
+from ledger.pauses import PauseRefused
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ router = APIRouter(tags=["operations"])
 
 ROUND_SCOPE = "admin:round"
 _REASON_MAX = 200  # characters
+_REQUEST_NO_MAX = 2**53 - 1
 _EVENT_S = 1.0
 _STREAMS_MAX = 50  # of one process; who comes after them polls
 _EVENT_ID = re.compile(r"[0-9]{1,15}")  # the instant in ms up to which the browser has heard
@@ -54,7 +56,15 @@ _REASON_BODY = {
                 "type": "object",
                 "required": ["reason"],
                 "additionalProperties": False,
-                "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": _REASON_MAX}},
+                "properties": {
+                    "reason": {"type": "string", "minLength": 1, "maxLength": _REASON_MAX},
+                    "request_no": {
+                        "type": "integer",
+                        "minimum": 1,
+                        "maximum": _REQUEST_NO_MAX,
+                        "description": "what somebody else has approved, where two persons must agree",
+                    },
+                },
             }
         }
     },
@@ -138,12 +148,11 @@ async def pause(
 ) -> JSONResponse:
     """Stop handing out a stock; what users hold stays theirs.
 
-    暂停发放某券批次，须填写原因；已领取的券不受影响。
+    Where two persons must agree, one alone pauses it for a minute, once an hour; it then goes on by itself.
+
+    暂停发放某券批次，须填写原因；已领取的券不受影响。须双人复核时，单人最多暂停一分钟，一小时一次。
     """
-    if service.settings.two_persons:
-        raise Problem(Code.FORBIDDEN, "Two persons must agree on a pause here: see 'grab admin request'.")
-    reason = await _reason_in(request, incoming, service)
-    return await _set_paused(service, stock_id, staff, reason, paused=True)
+    return await _decide(service, stock_id, staff, await _asked(request, incoming, service), is_paused=True)
 
 
 @router.post(
@@ -157,15 +166,15 @@ async def pause(
 async def resume(
     stock_id: str, staff: Staff, incoming: IncomingFacts, service: RunningService, request: Request
 ) -> JSONResponse:
-    """Go on handing out a stock.
+    """Go on handing out a stock; what two persons have paused, two resume.
 
-    恢复发放某券批次，须填写原因。
+    恢复发放某券批次，须填写原因；双人暂停的须双人恢复。
     """
-    reason = await _reason_in(request, incoming, service)
-    return await _set_paused(service, stock_id, staff, reason, paused=False)
+    return await _decide(service, stock_id, staff, await _asked(request, incoming, service), is_paused=False)
 
 
-async def _reason_in(request: Request, incoming: Incoming, service: Service) -> str:
+async def _asked(request: Request, incoming: Incoming, service: Service) -> tuple[str, int | None]:
+    """Return why, and the number of the approved request if there is one."""
     body = await read_body(incoming, request.receive, service.settings.body_bytes_max)
     if isinstance(body, tuple):
         raise Problem(*body)
@@ -173,27 +182,50 @@ async def _reason_in(request: Request, incoming: Incoming, service: Service) -> 
         content = read_json(body)
     except JsonRefused as error:
         raise Problem(Code.PARAM_ERROR, str(error)) from error
-    reason = content.get("reason") if isinstance(content, dict) and content.keys() == {"reason"} else None
-    if not isinstance(reason, str) or not reason.strip() or len(reason) > _REASON_MAX:
-        wrong = {"field": "reason", "reason": f"must be a text of 1 to {_REASON_MAX} characters, and nothing else"}
-        raise Problem(Code.PARAM_ERROR, errors=[wrong])
-    return reason.strip()
+    if not isinstance(content, dict) or not content.keys() <= {"reason", "request_no"}:
+        raise _wrong("reason", "and request_no are all that may be said")
+    reason, request_no = content.get("reason"), content.get("request_no")
+    if not isinstance(reason, str) or not reason.strip() or len(reason) > _REASON_MAX or "\x00" in reason:
+        raise _wrong("reason", f"must be a text of 1 to {_REASON_MAX} characters")
+    if request_no is not None and not (type(request_no) is int and 0 < request_no <= _REQUEST_NO_MAX):
+        raise _wrong("request_no", "must be the number of a request")
+    return reason.strip(), request_no
 
 
-async def _set_paused(service: Service, stock_id: str, staff: Identity, reason: str, *, paused: bool) -> JSONResponse:
+def _wrong(field: str, reason: str) -> Problem:
+    return Problem(Code.PARAM_ERROR, errors=[{"field": field, "reason": reason}])
+
+
+async def _decide(
+    service: Service, stock_id: str, staff: Identity, asked: tuple[str, int | None], *, is_paused: bool
+) -> JSONResponse:
+    reason, request_no = asked
     counter = service.counters.get(stock_id)
     if counter is None:
         raise Problem(Code.RESOURCE_NOT_EXISTS if service.counters else Code.SYSTEM_BUSY)
     # The vault first: a recovery that comes between the two keeps what was decided.
     try:
         async with service.vault.connection() as connection:
-            await catalogue.set_paused(connection, stock_id, paused)
+            decided = await pauses.decide(
+                connection,
+                stock_id,
+                is_paused=is_paused,
+                subject=staff.subject,
+                reason=reason,
+                request_no=request_no,
+                two_must_agree=service.settings.two_persons,
+            )
+    except PauseRefused as error:
+        raise Problem(Code.FORBIDDEN, f"{error}: see 'grab admin request'.") from error
     except VaultUnavailable as error:
         raise Problem(Code.SYSTEM_BUSY, "The ledger did not answer; nothing was changed.") from error
-    what = "paused" if paused else "resumed"
-    _log.warning("%s is %s by %s: %r", stock_id, what, staff.user_ref, reason)
+    if decided is None:
+        raise Problem(Code.RESOURCE_NOT_EXISTS)
+    _log.warning("%s is %s by %s: %r", stock_id, "paused" if is_paused else "resumed", staff.subject, reason)
     try:
-        await service.gate.set_paused(counter.stock, paused)
+        await service.gate.set_paused(counter.stock, is_paused)
     except GateUnavailable as error:
-        raise Problem(Code.SYSTEM_BUSY, "The ledger has it, but the gate did not answer: try again.") from error
-    return JSONResponse({"stock_id": stock_id, "paused": paused, "reason": reason}, headers=_NO_STORE)
+        raise Problem(Code.SYSTEM_BUSY, "The ledger has it; the gate will follow when it answers.") from error
+    until = decided.until and instants.from_datetime(decided.until)
+    body = {"stock_id": stock_id, "paused": is_paused, "paused_until": until, "reason": reason}
+    return JSONResponse(body, headers=_NO_STORE)

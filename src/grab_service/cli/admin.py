@@ -72,7 +72,7 @@ def list_(
     if as_json:
         say_json(rows)
         return
-    columns = ("request_no", "step", "action", "target", "subject", "reason", "at")
+    columns = ("request_no", "step", "action", "target", "subject", "reason", "at", "before", "after")
     say_table([columns, *([row[column] for column in columns] for row in rows)])
 
 

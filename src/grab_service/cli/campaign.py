@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -22,7 +22,7 @@ from grab_service.cli.options import (
     say_json,
     say_table,
 )
-from grab_service.cli.two_persons import RequestNo, TokenFile, permit
+from grab_service.cli.two_persons import RequestNo, TokenFile, Who, permitted
 from grab_service.keyring import read_secret
 from grab_service.minting import mint
 from grab_service.references import VoucherCodes
@@ -30,6 +30,7 @@ from grab_service.settings import STORES, Settings
 from grab_service.stores import open_vault
 from ledger import catalogue
 from ledger.admin import Action
+from ledger.catalogue import NewCampaign
 
 commands = typer.Typer(help="Check, store and show campaigns.", no_args_is_help=True)
 
@@ -65,9 +66,9 @@ def load(
     chosen = chosen_settings(directory, [*STORES[1:], "voucher_key_file"])
     codes = VoucherCodes(read_secret("voucher_key_file", chosen.voucher_key_file))
     # The very file: who approves it has read it.
-    target = f"{campaign.campaign_id} sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
-    asyncio.run(permit(chosen, Action.OPEN, target, request_no=request_no, token_file=token_file))
-    if asyncio.run(_load(chosen, campaign, codes)):
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    minted = replace(mint(campaign, codes), file_sha256=digest)
+    if asyncio.run(_load(chosen, minted, Who(request_no, token_file))):
         say(f"stored {_summary(campaign)}; 'grab recover' opens the gate for it")
     else:
         say(f"{campaign.campaign_id} is stored already, the very same")
@@ -104,9 +105,12 @@ def show(
     )
 
 
-async def _load(chosen: Settings, campaign: Campaign, codes: VoucherCodes) -> bool:
-    async with open_vault(chosen) as vault:
-        return await catalogue.load_campaign(vault, mint(campaign, codes))
+async def _load(chosen: Settings, campaign: NewCampaign, who: Who) -> bool:
+    target = f"{campaign.campaign_id} sha256:{campaign.file_sha256}"
+    async with permitted(chosen, Action.OPEN, target, who) as permit:
+        vouchers = sum(stock.quantity for round_ in campaign.rounds for stock in round_.stocks)
+        number = await permit.write_down(after={"fund_fen": campaign.fund_fen, "vouchers": vouchers})
+        return await catalogue.load_campaign(permit.vault, replace(campaign, deed_no=number))
 
 
 async def _document(chosen: Settings, campaign_id: str) -> dict[str, object]:

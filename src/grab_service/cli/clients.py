@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from grab_service import instants, signatures
 from grab_service.cli.options import DataDirOption, JsonOption, Refused, chosen_settings, say, say_json, say_table
-from grab_service.cli.two_persons import RequestNo, TokenFile, permit
+from grab_service.cli.two_persons import RequestNo, TokenFile, Who, acting, permitted
 from grab_service.keyring import read_secret
 from grab_service.settings import Settings
 from grab_service.signatures import Algorithm
 from grab_service.stores import open_vault
-from ledger import clients
-from ledger.admin import Action
+from ledger import admin, clients
+from ledger.admin import Action, Deed
 from ledger.clients import KeyRow, NewKey
 
 commands = typer.Typer(help="Back ends that sign their requests: keys, scopes, merchants.", no_args_is_help=True)
@@ -32,7 +32,10 @@ _DAYS_MAX = 400
 _OVERLAP_DAYS_MAX = 30
 
 ClientId = Annotated[str, typer.Argument(metavar="ID", help="A client's id, acquirer-1.", show_default=False)]
-Actor = Annotated[str, typer.Option("--actor", metavar="NAME", help="Who does it.", show_default=False)]
+Actor = Annotated[
+    str | None,
+    typer.Option("--actor", metavar="NAME", help="Who does it, where one person is enough.", show_default=False),
+]
 PublicKey = Annotated[
     Path | None,
     typer.Option("--public-key", metavar="FILE", help="The client's Ed25519 public key, PEM.", show_default=False),
@@ -58,7 +61,7 @@ def add(
     merchant: Annotated[
         list[str] | None, typer.Option(help="A merchant it acts for, by number; may be repeated; * is all.")
     ] = None,
-    actor: Actor,
+    actor: Actor = None,
     public_key: PublicKey = None,
     secret_file: SecretFile = None,
     days: Days = _DAYS_MAX,
@@ -72,8 +75,7 @@ def add(
     facts = {"name": name, "scopes": scope, "merchants": merchant or []}
     granted = f"{','.join(sorted(scope))} at {','.join(sorted(merchant or [])) or 'none'}"
     target = f"add {client_id} for {granted} with {_told(key)}"
-    asyncio.run(permit(chosen, Action.CLIENTS, target, request_no=request_no, token_file=token_file))
-    key_id = asyncio.run(_add(chosen, client_id, facts, key, actor))
+    key_id = asyncio.run(_add(chosen, client_id, facts, key=key, target=target, who=Who(request_no, token_file, actor)))
     if key_id is None:
         raise Refused(f"there is a client {client_id} already; 'grab clients rotate' gives it another key")
     _hand_over(chosen, key_id, secret_file)
@@ -84,7 +86,7 @@ def add(
 def rotate(
     client_id: ClientId,
     *,
-    actor: Actor,
+    actor: Actor = None,
     overlap_days: Annotated[
         int, typer.Option(min=0, max=_OVERLAP_DAYS_MAX, help="How long the client's other keys are still good.")
     ] = 7,
@@ -99,8 +101,8 @@ def rotate(
     chosen = chosen_settings(directory, ["database_url"])
     key = _new_key(chosen, public_key, secret_file, days)
     target = f"rotate {client_id} to {_told(key)}"
-    asyncio.run(permit(chosen, Action.CLIENTS, target, request_no=request_no, token_file=token_file))
-    key_id = asyncio.run(_rotate(chosen, client_id, key, timedelta(days=overlap_days), actor))
+    overlap, who = timedelta(days=overlap_days), Who(request_no, token_file, actor)
+    key_id = asyncio.run(_rotate(chosen, client_id, overlap, key=key, target=target, who=who))
     if key_id is None:
         raise Refused(f"no client {client_id} is active; 'grab clients list' shows them")
     _hand_over(chosen, key_id, secret_file)
@@ -111,10 +113,14 @@ def rotate(
 def revoke(
     what: Annotated[str, typer.Argument(metavar="ID", help="A client, acquirer-1, or one key of it, acquirer-1.2.")],
     *,
+    reason: Annotated[str, typer.Option(help="Why; it stays in the journal.", show_default=False)],
+    actor: Actor = None,
+    token_file: TokenFile = None,
     directory: DataDirOption = None,
 ) -> None:
-    """Believe a client or one of its keys no more; takes effect at once and cannot be undone."""
-    if not asyncio.run(_revoke(chosen_settings(directory, ["database_url"]), what)):
+    """Believe a client or one of its keys no more; takes effect at once and cannot be undone. Nobody else is needed."""
+    chosen = chosen_settings(directory, ["database_url"])
+    if not asyncio.run(_revoke(chosen, what, reason, Who(None, token_file, actor))):
         raise Refused(f"there is no {what} that could be revoked; 'grab clients list' shows them")
     say(f"{what} is revoked")
 
@@ -183,18 +189,29 @@ def _facts(row: KeyRow) -> dict[str, Any]:
     }
 
 
-async def _add(chosen: Settings, client_id: str, facts: dict[str, Any], key: NewKey, actor: str) -> str | None:
-    async with open_vault(chosen) as vault:
+async def _add(
+    chosen: Settings, client_id: str, facts: dict[str, Any], *, key: NewKey, target: str, who: Who
+) -> str | None:
+    async with permitted(chosen, Action.CLIENTS, target, who) as permit:
+        number = await permit.write_down(after=facts | {"key": _told(key)})
         try:
-            return await clients.add(vault, client_id, **facts, key=key, actor=actor)
+            return await clients.add(permit.vault, client_id, **facts, key=key, actor=permit.subject, deed_no=number)
         except asyncpg.IntegrityConstraintViolationError as error:
             raise _refused(error) from error
 
 
-async def _rotate(chosen: Settings, client_id: str, key: NewKey, overlap: timedelta, actor: str) -> str | None:
-    async with open_vault(chosen) as vault:
+async def _rotate(
+    chosen: Settings, client_id: str, overlap: timedelta, *, key: NewKey, target: str, who: Who
+) -> str | None:
+    async with permitted(chosen, Action.CLIENTS, target, who) as permit:
+        believed = [row.key_id for row in await clients.keys(permit.vault) if row.client_id == client_id]
+        number = await permit.write_down(
+            before={"keys": believed}, after={"key": _told(key), "others_end_in_days": overlap.days}
+        )
         try:
-            return await clients.rotate(vault, client_id, key=key, overlap=overlap, actor=actor)
+            return await clients.rotate(
+                permit.vault, client_id, key=key, overlap=overlap, actor=permit.subject, deed_no=number
+            )
         except asyncpg.IntegrityConstraintViolationError as error:
             raise _refused(error) from error
 
@@ -203,9 +220,15 @@ def _refused(error: asyncpg.IntegrityConstraintViolationError) -> Refused:
     return Refused(f"the vault refuses it: {str(error.constraint_name).replace('_', ' ')}")
 
 
-async def _revoke(chosen: Settings, what: str) -> bool:
-    async with open_vault(chosen) as vault:
-        return await clients.revoke(vault, what)
+async def _revoke(chosen: Settings, what: str, reason: str, who: Who) -> bool:
+    async with open_vault(chosen) as vault, vault.transaction():
+        must_agree = chosen.two_persons or await admin.must_agree(vault)
+        name = acting(chosen, Action.CLIENTS, who, must_agree=must_agree)
+        if not await clients.revoke(vault, what):
+            return False
+        deed = Deed(action=admin.REVOKE, target=what, subject=name, reason=reason)
+        await admin.write_down(vault, deed, before={"believed": True}, after={"believed": False})
+        return True
 
 
 async def _keys(chosen: Settings) -> list[KeyRow]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from grab_service.cli.options import DataDirOption, JsonOption, chosen_settings, say, say_json
-from grab_service.cli.two_persons import RequestNo, TokenFile, permit
+from grab_service.cli.two_persons import RequestNo, TokenFile, Who, permitted
 from grab_service.settings import Settings
 from grab_service.stores import open_gate, open_vault
 from ledger import money
@@ -28,7 +29,9 @@ def fund(
     received_on: Annotated[
         datetime | None, typer.Option(formats=[_DAY], help="The day in China.", show_default="today")
     ] = None,
-    recorded_by: Annotated[str, typer.Option("--by", help="Who says so.")] = "grab fund",
+    recorded_by: Annotated[
+        str | None, typer.Option("--by", help="Who says so, where one person is enough.", show_default=False)
+    ] = None,
     request_no: RequestNo = None,
     token_file: TokenFile = None,
     directory: DataDirOption = None,
@@ -40,12 +43,11 @@ def fund(
         amount_fen=amount_fen,
         reference=reference,
         received_on=received_on.date() if received_on else money.today(datetime.now(UTC)),
-        recorded_by=recorded_by,
+        recorded_by="",
     )
     chosen = chosen_settings(directory, ["database_url"])
     target = f"{campaign_id} {amount_fen} {reference} {receipt.received_on}"
-    asyncio.run(permit(chosen, Action.FUND, target, request_no=request_no, token_file=token_file))
-    received = asyncio.run(_receive(chosen, receipt))
+    received = asyncio.run(_receive(chosen, receipt, target, Who(request_no, token_file, recorded_by)))
     if as_json:
         say_json(received.to_json())
         return
@@ -80,9 +82,15 @@ def expire(*, directory: DataDirOption = None, as_json: JsonOption = False) -> N
         say(f"{waiting.campaign_id} {waiting.round_id} is over, but has claims on their way to the vault")
 
 
-async def _receive(chosen: Settings, receipt: Receipt) -> Received:
-    async with open_vault(chosen) as vault:
-        return await money.receive_fund(vault, receipt)
+async def _receive(chosen: Settings, receipt: Receipt, target: str, who: Who) -> Received:
+    async with permitted(chosen, Action.FUND, target, who) as permit:
+        before = {each.kind: each.balance_fen for each in await money.balances(permit.vault, receipt.campaign_id)}
+        pool_fen = before.get("POOL", 0)
+        number = await permit.write_down(
+            before={"pool_fen": pool_fen}, after={"received_fen": receipt.amount_fen, "reference": receipt.reference}
+        )
+        booked = replace(receipt, recorded_by=permit.subject, deed_no=number)
+        return await money.receive_fund(permit.vault, booked)
 
 
 async def _look_after(chosen: Settings) -> Pass:

@@ -21,43 +21,60 @@ from grab_service.cli.options import (
     say_json,
     say_table,
 )
-from grab_service.cli.two_persons import RequestNo, TokenFile, permit
+from grab_service.cli.two_persons import RequestNo, TokenFile, Who, acting, permitted
 from grab_service.gate import Counts, Gate, GateUnavailable
 from grab_service.keeper import open_the_gate, stored_stocks
 from grab_service.settings import Settings
 from grab_service.snapshot import Snapshot
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
-from ledger import catalogue
+from ledger import admin, pauses
 from ledger.admin import Action
 from ledger.audit import AuditReport
 from ledger.audit import audit as audit_stores
+from ledger.pauses import Pause, PauseRefused
 from ledger.recover import RecoveryReport
 
-_ALONE_S = 60.0  # how long one person may pause a stock where two must agree
+Reason = Annotated[str, typer.Option(help="Why; it stays in the journal.", show_default=False)]
+By = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", help="Who does it, where one person is enough.", show_default=False),
+]
 
 
 def pause(
     stock_id: StockId,
     *,
+    reason: Reason,
+    by: By = None,
     request_no: RequestNo = None,
     token_file: TokenFile = None,
     directory: DataDirOption = None,
 ) -> None:
     """Stop handing out a stock; what users hold stays theirs.
 
-    Where two persons must agree, one alone pauses it for a minute: the command waits and then resumes it.
+    Where two persons must agree, one alone pauses it for a minute, once an hour; it then goes on by itself.
     """
-    chosen = chosen_settings(directory)
-    if chosen.two_persons and request_no is None:
-        asyncio.run(_pause_alone(chosen, stock_id))
+    who = Who(request_no, token_file, by)
+    decided = asyncio.run(_decide(chosen_settings(directory), stock_id, reason, who, is_paused=True))
+    if decided.until is None:
+        say(f"{stock_id} is paused; 'grab resume {stock_id}' goes on")
         return
-    asyncio.run(_pause(chosen, stock_id, request_no, token_file))
-    say(f"{stock_id} is paused; 'grab resume {stock_id}' goes on")
+    say(f"{stock_id} is paused until {instants.from_datetime(decided.until)}; for longer two persons must agree:")
+    say(f"  grab admin request {Action.PAUSE} {stock_id} --reason …")
 
 
-def resume(stock_id: StockId, *, directory: DataDirOption = None) -> None:
-    """Go on handing out a stock."""
-    asyncio.run(_set_paused(chosen_settings(directory), stock_id, paused=False))
+def resume(
+    stock_id: StockId,
+    *,
+    reason: Reason,
+    by: By = None,
+    request_no: RequestNo = None,
+    token_file: TokenFile = None,
+    directory: DataDirOption = None,
+) -> None:
+    """Go on handing out a stock; what two persons have paused, two resume."""
+    who = Who(request_no, token_file, by)
+    asyncio.run(_decide(chosen_settings(directory), stock_id, reason, who, is_paused=False))
     say(f"{stock_id} is handed out again")
 
 
@@ -139,40 +156,41 @@ def audit(*, directory: DataDirOption = None, as_json: JsonOption = False) -> No
         raise typer.Exit(1)
 
 
-async def _pause(chosen: Settings, stock_id: str, request_no: int | None, token_file: Path | None) -> None:
-    await permit(chosen, Action.PAUSE, stock_id, request_no=request_no, token_file=token_file)
-    await _set_paused(chosen, stock_id, paused=True)
-
-
-async def _pause_alone(chosen: Settings, stock_id: str) -> None:
-    say(f"{stock_id} is paused for {_ALONE_S:.0f} s; for longer two persons must agree:")
-    say(f"  grab admin request {Action.PAUSE} {stock_id} --reason …")
-    await _set_paused(chosen, stock_id, paused=True)
-    try:
-        await asyncio.sleep(_ALONE_S)
-    finally:
-        await _set_paused(chosen, stock_id, paused=False)
-    say(f"{stock_id} is handed out again")
-
-
 async def _recover(
     chosen: Settings, *, from_gate: bool, request_no: int | None, token_file: Path | None
 ) -> RecoveryReport:
     target = "gate --from-gate" if from_gate else "gate"
-    await permit(chosen, Action.RECOVER, target, request_no=request_no, token_file=token_file)
+    async with permitted(chosen, Action.RECOVER, target, Who(request_no, token_file)) as permit:
+        await permit.write_down()  # before: a recovery takes as long as it takes, and every step of it stands
     return await open_the_gate(chosen, from_gate=from_gate)
 
 
-async def _set_paused(chosen: Settings, stock_id: str, *, paused: bool) -> None:
+async def _decide(chosen: Settings, stock_id: str, reason: str, who: Who, *, is_paused: bool) -> Pause:
+    action = Action.PAUSE if is_paused else Action.RESUME
     async with open_vault(chosen) as vault, open_gate(chosen) as client:
+        must_agree = chosen.two_persons or await admin.must_agree(vault)
+        name = acting(chosen, action, who, must_agree=must_agree)
         stocks = {stock.stock_id: stock for stock in await stored_stocks(vault)}
-        # The vault first: a recovery that comes between the two keeps what was decided.
-        if not await catalogue.set_paused(vault, stock_id, paused):
+        try:
+            # The vault first: a recovery that comes between the two keeps what was decided.
+            decided = await pauses.decide(
+                vault,
+                stock_id,
+                is_paused=is_paused,
+                subject=name,
+                reason=reason,
+                request_no=who.request_no,
+                two_must_agree=must_agree,
+            )
+        except PauseRefused as error:
+            raise Refused(f"{error}; see 'grab admin request {action} {stock_id} --reason …'") from error
+        if decided is None:
             raise Refused(f"there is no stock {stock_id}; 'grab status' lists them")
         try:
-            await Gate(client).set_paused(stocks[stock_id], paused)
+            await Gate(client).set_paused(stocks[stock_id], is_paused)
         except GateUnavailable as error:
-            raise StoreUnavailable(f"the vault has it, but the gate does not answer: try again ({error})") from error
+            raise StoreUnavailable(f"the vault has it, the gate will follow when it answers ({error})") from error
+        return decided
 
 
 async def _picture(chosen: Settings) -> Snapshot:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ from grab_service.cli.options import DataDirOption, JsonOption, chosen_settings,
 from grab_service.data_dir import DataDir
 from grab_service.settings import SERVING, STORES, Settings
 from grab_service.stores import open_vault
-from ledger import roles
+from ledger import admin, roles
 from ledger.exporter import Exporter
 from ledger.migrate import Migration, migrate, status
 from ledger.worker import Worker
@@ -103,6 +104,9 @@ def migrate_vault(
     with_roles: Annotated[
         bool, typer.Option("--roles", help="Also make the vault's roles and give each its rights; needs a superuser.")
     ] = False,
+    two_persons: Annotated[
+        bool, typer.Option("--two-persons", help="Also let two persons agree on grave acts from now on, for ever.")
+    ] = False,
     directory: DataDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,16 +119,18 @@ def migrate_vault(
         for each in [] if as_json else migrations:
             say(f"{'applied' if each.is_applied else 'missing'}  {each.name}")
         return
-    applied = asyncio.run(_migrate(chosen, with_roles=with_roles))
+    applied = asyncio.run(_migrate(chosen, with_roles=with_roles, two_persons=two_persons))
     if as_json:
         say_json({"applied": applied})
     else:
         say("\n".join(f"applied {name}" for name in applied) or "up to date")
 
 
-async def _migrate(chosen: Settings, *, with_roles: bool) -> list[str]:
+async def _migrate(chosen: Settings, *, with_roles: bool, two_persons: bool) -> list[str]:
     async with open_vault(chosen) as vault:
         applied = await migrate(vault)
+        if two_persons:
+            await admin.let_two_agree(vault, subject=getpass.getuser())
         if with_roles:
             await roles.create(vault)
         return applied

@@ -1,4 +1,4 @@
-"""Grave commands ask here first: outside a rehearsal they need a request that somebody else has approved.
+"""Grave commands ask here first: where the vault's policy says so they need a request that somebody else has approved.
 
 Who acts, asks or approves is told by a staff token: a JWT in ``GRAB_STAFF_TOKEN`` or in a file, never among
 the arguments, which every user of the machine can read.
@@ -6,11 +6,16 @@ the arguments, which every user of the machine can read.
 
 from __future__ import annotations
 
+import getpass
 import os
 import shlex
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import asyncpg
 import typer
 
 from grab_service import auth, keyring
@@ -19,7 +24,9 @@ from grab_service.identity import Distrust
 from grab_service.settings import Settings, variable_of
 from grab_service.stores import open_vault
 from ledger import admin
-from ledger.admin import Action
+from ledger.admin import Action, Deed
+
+_NOBODY_ELSE = "nobody else is needed here"
 
 TOKEN_VARIABLE = "GRAB_STAFF_TOKEN"  # noqa: S105  the name of a variable
 
@@ -40,6 +47,7 @@ SCOPE_OF = {
     Action.OPEN: "admin:round",
     Action.PAUSE: "admin:round",
     Action.RECOVER: "admin:round",
+    Action.RESUME: "admin:round",
     Action.SETTLE: "admin:settle",
 }
 
@@ -72,32 +80,87 @@ def subject(chosen: Settings, action: Action | None, token_file: Path | None) ->
     return name
 
 
-async def permit(
-    chosen: Settings, action: Action, target: str, *, request_no: int | None, token_file: Path | None
-) -> None:
-    """Return if the act may go on; its approval is used up by this.
+@dataclass(frozen=True, slots=True)
+class Who:
+    """Who wants to act, and by what right.
 
-    Args:
-        chosen: The settings; without ``two_persons`` everything may go on.
-        action: What is to be done.
-        target: To what exactly; the request must say the very same.
+    Attributes:
         request_no: The approved request.
         token_file: Where the staff token is, if not in the environment.
+        name: What he calls himself where one person is enough.
+    """
+
+    request_no: int | None
+    token_file: Path | None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """An act that may go on, in a transaction of the vault that ends with it.
+
+    Attributes:
+        vault: The connection.
+        subject: Who acts.
+    """
+
+    vault: asyncpg.Connection
+    subject: str
+    _action: str
+    _target: str
+    _request_no: int | None
+
+    async def write_down(self, **facts: Mapping[str, Any] | None) -> int:
+        """Write the deed into the journal, with the facts ``before`` and ``after``; return its number."""
+        reason = await admin.reason_of(self.vault, self._request_no) if self._request_no else _NOBODY_ELSE
+        deed = Deed(
+            action=self._action,
+            target=self._target,
+            subject=self.subject,
+            reason=reason,
+            request_no=self._request_no,
+        )
+        return await admin.write_down(self.vault, deed, **facts)
+
+
+@asynccontextmanager
+async def permitted(chosen: Settings, action: Action, target: str, who: Who) -> AsyncIterator[Permit]:
+    """Do an act in the block, in one transaction with its journal; an approval is used up if it succeeds.
+
+    Args:
+        chosen: The settings; whether two must agree is for the vault to say, they can only ask for more.
+        action: What is to be done.
+        target: To what exactly; the request must say the very same.
+        who: Who wants it.
 
     Raises:
-        Refused: It may not; says what to do.
+        Refused: It may not be done; says what to do.
+        StoreUnavailable: There is trouble with the vault.
     """
-    if not chosen.two_persons:
-        return
-    if request_no is None:
-        raise Refused(
-            "two persons must agree on this: ask for it, let somebody else approve it, then add --request NUMBER:\n"
-            f"  grab admin request {action} {shlex.quote(target)} --reason …"
-        )
-    name = subject(chosen, action, token_file)
-    async with open_vault(chosen) as vault:
-        if not await admin.begin(vault, request_no, action, target, subject=name):
+    async with open_vault(chosen) as vault, vault.transaction(isolation="read_committed"):
+        must_agree = chosen.two_persons or await admin.must_agree(vault)
+        if must_agree and who.request_no is None:
             raise Refused(
-                f"request {request_no} does not permit {action} {shlex.quote(target)}: it is not approved, was "
+                "two persons must agree on this: ask for it, let somebody else approve it, then add --request NUMBER:\n"
+                f"  grab admin request {action} {shlex.quote(target)} --reason …"
+            )
+        name = acting(chosen, action, who, must_agree=must_agree)
+        if who.request_no is not None and not await admin.begin(vault, who.request_no, action, target, subject=name):
+            raise Refused(
+                f"request {who.request_no} does not permit {action} {shlex.quote(target)}: it is not approved, was "
                 "approved long ago, was used already or says something else; see 'grab admin list'"
             )
+        yield Permit(vault, name, action, target, who.request_no)
+
+
+def acting(chosen: Settings, action: Action, who: Who, *, must_agree: bool) -> str:
+    """Return who acts: the subject of his token where two must agree, else what he calls himself.
+
+    Raises:
+        Refused: He gives himself a name where a token must say it, or shows no good one.
+    """
+    if not must_agree and who.request_no is None:
+        return who.name or getpass.getuser()
+    if who.name is not None:
+        raise Refused("who acts is told by the staff token here, not by a name among the arguments")
+    return subject(chosen, action, who.token_file)

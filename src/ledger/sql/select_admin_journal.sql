@@ -1,3 +1,4 @@
--- Who asked for, approved and began what, the latest first.
+-- Who asked for, approved, began and did what, the latest first.
 -- $1 how many steps
-SELECT request_no, step, action, target, subject, reason, at FROM admin_journal ORDER BY at DESC, request_no DESC, step LIMIT $1
+SELECT request_no, step, action, target, subject, reason, at, before::text, after::text
+FROM admin_journal ORDER BY at DESC, request_no DESC NULLS LAST, step LIMIT $1

@@ -51,7 +51,7 @@ export function signIn(changed) {
 export function decide(stock, name, isPausing, changed) {
   prompt({
     title: `${isPausing ? "暂停" : "恢复"}发放：${name}`,
-    text: isPausing ? "暂停后用户不能领取；已领取的券不受影响。" : "恢复后用户可以继续领取。",
+    text: isPausing ? "暂停后用户不能领取；已领取的券不受影响。须双人复核的部署中，单人暂停一分钟后自动恢复，一小时一次。" : "恢复后用户可以继续领取。",
     label: "原因（将记入日志）",
     confirm: isPausing ? "确认暂停" : "确认恢复",
     check: async (reason) => {
