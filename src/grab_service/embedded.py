@@ -81,6 +81,8 @@ class Server:
         argv: The command.  It stays in the foreground and ends on SIGTERM (valkey) or SIGINT.
         url: Where clients reach it.
         wait_ready: Returns when it answers; the argument bounds the waiting, in seconds.
+        prepare: Makes what it needs below its data directory, if it is not there; called before every start.
+        is_whole: Whether the files that it writes to are still there under their names, once it runs.
         mend: Given the last lines of its log when it has died at its start: puts data aside that it refuses to
             start with, and says what was done; None if that is not the trouble.
     """
@@ -89,6 +91,8 @@ class Server:
     argv: tuple[str, ...]
     url: str
     wait_ready: Callable[[float], Awaitable[None]]
+    prepare: Callable[[], None]
+    is_whole: Callable[[], bool]
     mend: Callable[[str], str | None]
 
 
@@ -98,22 +102,26 @@ def valkey(data_dir: Path, settings: Mapping[str, str] = VALKEY_SETTINGS) -> Ser
     Raises:
         EmbeddedServerError: No server program is found.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
     socket = _socket_dir(data_dir, "valkey.sock") / "valkey.sock"
     config = data_dir / "valkey.conf"
-    lines = [f'{name} "{value}"' for name, value in settings.items()]
-    config.write_text(
-        "\n".join(
-            ["port 0", f'unixsocket "{socket}"', "unixsocketperm 700", f'dir "{data_dir}"', "daemonize no", *lines]
-        )
-        + "\n"
-    )
+    lines = ["port 0", f'unixsocket "{socket}"', "unixsocketperm 700", f'dir "{data_dir}"', "daemonize no"]
+    lines += [f'{name} "{value}"' for name, value in settings.items()]
+
+    def prepare() -> None:
+        for directory in (data_dir, socket.parent):
+            directory.mkdir(parents=True, exist_ok=True)
+        config.write_text("\n".join(lines) + "\n")
+
+    prepare()
     url = f"unix://{socket}"
     return Server(
         name="valkey",
         argv=(str(_valkey_program()), str(config)),
         url=url,
         wait_ready=lambda bound_s: _valkey_ready(url, bound_s),
+        prepare=prepare,
+        # What is written to a file that has no name any more is lost with the process.
+        is_whole=lambda: socket.exists() and any(data_dir.glob("appendonlydir/*.incr.aof")),
         mend=lambda last_lines: _put_damaged_file_aside(data_dir, last_lines),
     )
 
@@ -142,7 +150,16 @@ def postgres(data_dir: Path, settings: Mapping[str, str] = POSTGRES_SETTINGS) ->
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     argv = (*as_user, str(bin_dir / "postgres"), "-D", str(data_dir), "-k", str(socket_dir), *options)
     url = f"postgresql://{_DATABASE_USER}@/postgres?host={socket_dir}"
-    return Server("postgres", argv, url, lambda bound_s: _postgres_ready(url, bound_s), lambda _: None)
+    return Server(
+        name="postgres",
+        argv=argv,
+        url=url,
+        wait_ready=lambda bound_s: _postgres_ready(url, bound_s),
+        # A ledger that is gone is never replaced by an empty one: that is for a person to decide.
+        prepare=lambda: None,
+        is_whole=lambda: True,
+        mend=lambda _: None,
+    )
 
 
 def _put_damaged_file_aside(data_dir: Path, last_lines: str) -> str | None:

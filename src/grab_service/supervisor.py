@@ -27,6 +27,8 @@ _TROUBLE_AFTER = 5  # deaths in quick succession
 _POLL_S = 0.02
 _KILLED_WITHIN_S = 5.0
 _LAST_LINES_BYTES = 4096
+_LOOK_S = 0.5  # between two looks at the files of a child
+_MISSING_LOOKS = (2, 60)  # looks in vain after which it is killed: once they were there, and before
 
 
 class LeftoverRuns(Exception):
@@ -43,6 +45,8 @@ class Program:
         environment: Its environment variables.
         stop_signal: Asks it to end in good order.
         stop_bound_s: How long that may take before it is killed.
+        prepare: Makes what it needs on the disk; called before every start.
+        is_whole: Whether the files that it writes to are there; it is killed, and started again, when they are gone.
         mend: Given the last lines of its log when it has died: removes what it would die of again, and says what.
     """
 
@@ -51,6 +55,8 @@ class Program:
     environment: Mapping[str, str] = field(repr=False)
     stop_signal: signal.Signals
     stop_bound_s: float
+    prepare: Callable[[], None] = field(default=lambda: None, repr=False)
+    is_whole: Callable[[], bool] = field(default=lambda: True, repr=False)
     mend: Callable[[str], str | None] = field(default=lambda _: None, repr=False)
 
 
@@ -136,6 +142,7 @@ class _Child:
         name = self._program.name
         pid_file = self._data.pid(name)
         try:
+            self._program.prepare()
             self._process = await self._start()
         except OSError as error:
             return f"cannot be started: {error}"
@@ -148,11 +155,25 @@ class _Child:
             return f"was killed, for its id cannot be written: {error}"
         if self._stopping.is_set():  # meanwhile
             self._signal(self._program.stop_signal)
-        status = await self._process.wait()
+        status = await self._end_of(self._process)
         # Its own children go with it: a worker that lives on would keep the port.
         _kill_group(self._process.pid)
         pid_file.unlink(missing_ok=True)
         return f"(process {self._process.pid}) was ended by signal {-status}" if status < 0 else f"ended with {status}"
+
+    async def _end_of(self, process: asyncio.subprocess.Process) -> int:
+        """Wait until it ends and return its status; bring that about when it writes to files that are gone."""
+        missing, patience = 0, _MISSING_LOOKS[1]
+        waiting = asyncio.create_task(process.wait())
+        while not (await asyncio.wait((waiting,), timeout=_LOOK_S))[0]:
+            if self._program.is_whole():
+                missing, patience = 0, _MISSING_LOOKS[0]
+                continue
+            missing += 1
+            if missing == patience:
+                _log.critical("the files of %s are gone: it is killed and started anew", self._program.name)
+                self._signal(signal.SIGKILL)
+        return waiting.result()
 
     async def _start(self) -> asyncio.subprocess.Process:
         # Children of the last process, such as a database's, may take a moment longer to end.

@@ -23,7 +23,7 @@ from grab_service.data_dir import DataDir
 from grab_service.gate import Gate
 from grab_service.keeper import keep_open, open_the_gate, stored_stocks
 from grab_service.keyring import read_secret
-from grab_service.minting import mint
+from grab_service.minting import CodeHashes, hash_codes, mint_hashed
 from grab_service.references import VoucherCodes
 from grab_service.rehearsal import RehearsalKeys
 from grab_service.settings import FILE_VARIABLE, Settings
@@ -38,9 +38,9 @@ _log = logging.getLogger(__name__)
 _SERVER_READY_S = 30.0
 _API_READY_S = 60.0
 _POLL_S = 0.05
-# From fixing the opening to readiness: minting, opening the gate, and the API seeing it.
+# From fixing the opening to readiness: storing what was minted, opening the gate, and the API seeing it.
 _PREPARATION_S = 3.0
-_MINTED_PER_S = 25_000
+_STORED_PER_S = 25_000
 _DRAIN_S = 10.0
 _CANCEL_AGAIN_S = 0.5
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  names what is listened on; nothing is bound here
@@ -123,11 +123,14 @@ class _Site:
         # While they start, the campaign is loaded: the API answers 503 until the gate is open.
         self._start_own("ledger", _STOP_S)
         self._start_own("api", self.settings.shutdown_grace_s + _STOP_S)
+        hashes = await self._hashes(campaign)
+        await self._wait_until_api_answers("/livez")
+        # Only now are the instants fixed: what took long is done.
         campaign, ready_at = await self._schedule(campaign, opens_in_s)
-        await self._load(campaign)
+        await self._load(campaign, hashes)
         report = await open_the_gate(self.settings)
         _log.info("the gate is open for %d stocks", len(report.stocks))
-        await self._wait_until_api_is_ready()
+        await self._wait_until_api_answers("/readyz")
         if ready_at is not None:
             await _sleep_until(ready_at)
 
@@ -170,6 +173,8 @@ class _Site:
                 environment=os.environ,
                 stop_signal=_STOP_SIGNALS[server.name],
                 stop_bound_s=_STOP_S,
+                prepare=server.prepare,
+                is_whole=server.is_whole,
                 mend=server.mend,
             )
         )
@@ -204,22 +209,27 @@ class _Site:
             return _opening_at(campaign, _opening(Campaign.from_document(stored))), None
         if opens_in_s is None:
             return campaign, None
-        minting_s = sum(stock.quantity for stock in campaign.stocks()) / _MINTED_PER_S
-        ready_at = datetime.now(UTC) + timedelta(seconds=_PREPARATION_S + minting_s)
+        if not opens_in_s:  # nobody can claim before readiness
+            return _opening_at(campaign, datetime.now(UTC)), None
+        storing_s = sum(stock.quantity for stock in campaign.stocks()) / _STORED_PER_S
+        ready_at = datetime.now(UTC) + timedelta(seconds=_PREPARATION_S + storing_s)
         return _opening_at(campaign, ready_at + timedelta(seconds=opens_in_s)), ready_at
 
-    async def _load(self, campaign: Campaign) -> None:
+    async def _hashes(self, campaign: Campaign) -> CodeHashes:
         codes = VoucherCodes(read_secret("voucher_key_file", self.settings.voucher_key_file))
-        minted = await asyncio.to_thread(mint, campaign, codes)
+        return await asyncio.to_thread(hash_codes, campaign, codes)
+
+    async def _load(self, campaign: Campaign, hashes: CodeHashes) -> None:
+        minted = mint_hashed(campaign, hashes)
         async with open_vault(self.settings) as vault:
             await catalogue.load_campaign(vault, minted)
             if not await money.balances(vault, campaign.campaign_id):
                 await money.receive_fund(vault, money.rehearsed(campaign.campaign_id, campaign.fund_fen))
         _log.info("%s opens at %s", campaign.campaign_id, instants.from_datetime(_opening(campaign)))
 
-    async def _wait_until_api_is_ready(self) -> None:
+    async def _wait_until_api_answers(self, path: str) -> None:
         host = _ANY_ADDRESS.get(self.settings.host, self.settings.host)
-        url = _url(host, self.settings.port) + "/readyz"
+        url = _url(host, self.settings.port) + path
         # Several processes share the port: so many answers in a row that each of them was probably asked.
         needed = 1 if self.settings.workers == 1 else 4 * self.settings.workers
         in_a_row, loop = 0, asyncio.get_running_loop()
@@ -228,7 +238,9 @@ class _Site:
             is_ready = await asyncio.to_thread(_answers_200, url)
             in_a_row = in_a_row + 1 if is_ready else 0
             if loop.time() > deadline_s:
-                raise UpFailed(f"the API is not ready within {_API_READY_S:g} s: see {self._data.log('api')}")
+                raise UpFailed(
+                    f"{path} of the API does not say yes within {_API_READY_S:g} s: see {self._data.log('api')}"
+                )
             await asyncio.sleep(0 if is_ready else _POLL_S)
 
     async def _wait_until_ledger_has_all(self) -> None:

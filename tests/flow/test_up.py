@@ -72,7 +72,7 @@ async def test_an_emptied_gate_is_rebuilt_by_itself(running: Rehearsal) -> None:
     assert after == before | {"replayed": True}
 
 
-@pytest.mark.parametrize("harm", ["wiped", "halved", "damaged"])
+@pytest.mark.parametrize("harm", ["removed", "wiped", "halved", "damaged"])
 async def test_a_gate_that_lost_or_cannot_read_its_file_is_rebuilt_by_itself(running: Rehearsal, harm: str) -> None:
     """Killed, and its data gone or damaged before it is started again: winners keep their vouchers."""
     token = running.token(f"survivor-of-{harm}")
@@ -86,7 +86,9 @@ async def test_a_gate_that_lost_or_cannot_read_its_file_is_rebuilt_by_itself(run
         os.kill(pid, signal.SIGKILL)
         await wait_until(lambda: not is_alive(pid), "the gate is dead")
         [file] = gate_dir.glob("appendonlydir/*.incr.aof")
-        if harm == "wiped":
+        if harm == "removed":
+            shutil.rmtree(gate_dir)
+        elif harm == "wiped":
             shutil.rmtree(gate_dir / "appendonlydir")
         elif harm == "halved":
             os.truncate(file, file.stat().st_size // 2)
@@ -98,7 +100,23 @@ async def test_a_gate_that_lost_or_cannot_read_its_file_is_rebuilt_by_itself(run
     await wait_until(lambda: grab("audit", "--data-dir", running.directory).returncode == 0, "the audit is green", 30)
     await wait_until(running.is_ready, "the service is ready again", 30)
     assert (await running.claim_until_served(token)).json() == before | {"replayed": True}
-    assert (set(gate_dir.glob("damaged-*")) != aside) == (harm == "damaged")
+    assert bool(set(gate_dir.glob("damaged-*")) - aside) == (harm == "damaged")
+
+
+async def test_a_gate_whose_directory_is_removed_while_it_runs_is_rebuilt_by_itself(running: Rehearsal) -> None:
+    """It would go on selling into a file that has no name: it is ended, started anew, and winners keep their vouchers."""
+    token = running.ticket("survivor-of-removal")
+    before = (await running.claim_until_served(token)).json()
+    pid = running.pid("valkey")
+
+    shutil.rmtree(running.directory / "valkey")
+
+    await wait_until(lambda: running.pid("valkey") not in (None, pid), "the gate has a new process", 20)
+    await wait_until(running.gate_is_open, "the gate is rebuilt", 30)
+    await wait_until(running.is_ready, "the service is ready again", 30)
+    assert list((running.directory / "valkey").glob("appendonlydir/*.incr.aof"))
+    assert (await running.claim_until_served(token)).json() == before | {"replayed": True}
+    assert grab("audit", "--data-dir", running.directory).returncode == 0
 
 
 def test_a_second_up_on_the_same_directory_is_refused(running: Rehearsal) -> None:
