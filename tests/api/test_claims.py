@@ -210,6 +210,7 @@ async def test_with_the_worker_away_a_winner_is_told_to_ask_again(site: Site) ->
     started = asyncio.get_running_loop().time()
     response = await claim(quick, site, "u1")
     assert (response.status_code, response.json()["state"]) == (202, "PENDING")
+    assert response.headers["retry-after"] in ("1", "2")
     assert asyncio.get_running_loop().time() - started < 2
     headers = site.bearer("u1")
     mine = await quick.get(f"/v1/stocks/{site.stock_id}/claims/me", headers=headers)

@@ -104,7 +104,7 @@ async def test_a_gate_that_lost_or_cannot_read_its_file_is_rebuilt_by_itself(run
 
 
 async def test_a_gate_whose_directory_is_removed_while_it_runs_is_rebuilt_by_itself(running: Rehearsal) -> None:
-    """It would go on selling into a file that has no name: it is ended, started anew, and winners keep their vouchers."""
+    """It would go on selling into a file without a name: it is ended, started anew, and winners keep their vouchers."""
     token = running.ticket("survivor-of-removal")
     before = (await running.claim_until_served(token)).json()
     pid = running.pid("valkey")

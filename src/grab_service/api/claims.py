@@ -7,6 +7,7 @@ must cost almost nothing.
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Mapping
 from math import ceil
@@ -16,7 +17,7 @@ from grab_service.api import problems
 from grab_service.api.counter import Counter
 from grab_service.api.ending import Ending
 from grab_service.api.problems import Code
-from grab_service.api.reply import Reply
+from grab_service.api.reply import NO_STORE, Reply
 from grab_service.api.scopes import CLAIM_ROUTE, suffices
 from grab_service.auth import Authenticator
 from grab_service.confirm import Outcome
@@ -24,6 +25,8 @@ from grab_service.gate import Answer, GateUnavailable, Holding, Letter
 from grab_service.identity import Distrust
 
 _ASKS_MAX = 3  # a recovery between claim and confirmation makes a request ask again, this often at most
+
+_PENDING_RETRY_S = (1, 2)  # spread, so that those who wait for the ledger do not come back together
 
 _REFUSALS: Mapping[str, Code] = {
     Letter.CLOSED: Code.SYSTEM_BUSY,
@@ -109,7 +112,7 @@ class Claims:
                 body = counter.voucher_body(answer.holding, replayed=not has_won)
                 return Reply(201 if has_won else 200, body)
             if outcome is Outcome.LATE:
-                return Reply(202, json.dumps({"state": "PENDING", "stock_id": counter.stock.stock_id}).encode())
+                return _pending(counter.stock.stock_id)
             if outcome is Outcome.REFUSED:
                 break
         return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The claim is being recovered.")
@@ -119,6 +122,12 @@ class Claims:
         if not self.waits_for_ledger or answer.holding.epoch < answer.epoch:
             return Outcome.COMMITTED
         return await counter.confirmations.wait(answer.holding)
+
+
+def _pending(stock_id: str) -> Reply:
+    wait_s = random.randint(*_PENDING_RETRY_S)  # noqa: S311  spreads load, hides nothing
+    body = json.dumps({"state": "PENDING", "stock_id": stock_id}).encode()
+    return Reply(202, body, headers=(NO_STORE, (b"retry-after", str(wait_s).encode())))
 
 
 def _busy(ending: Ending, request_id: str, language: str, detail: str) -> Reply:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
 from grab_service import resources
-from grab_service.api.documented import refusals
+from grab_service.api.documented import RETRY_AFTER, refusals
 from grab_service.api.models import PendingClaim, StockPicture, Voucher
 from grab_service.api.problems import Code, Problem
 
@@ -25,7 +25,11 @@ _SERVED_IN_FRONT = "This route is served before the router."
     response_model=Voucher,
     responses={
         200: {"model": Voucher, "description": "the same voucher again, `replayed` is true · 重复领取返回同一张券"},
-        202: {"model": PendingClaim, "description": "reserved; ask again for the final answer · 处理中，请再次查询"},
+        202: {
+            "model": PendingClaim,
+            "description": "reserved; ask again for the final answer · 处理中，请再次查询",
+            "headers": RETRY_AFTER,
+        },
         **refusals(
             Code.PARAM_ERROR,
             Code.TOO_LARGE,

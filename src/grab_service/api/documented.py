@@ -11,7 +11,7 @@ from grab_service.api.problems import Code
 
 _REQUEST_ID = "5f0c9d2e-1a"
 _EXTENSIONS: dict[Code, dict[str, Any]] = {Code.NOT_STARTED: {"opens_at": "2023-12-03T10:00:00+08:00"}}
-_RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}}
+RETRY_AFTER = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "integer"}}}
 _WITH_RETRY_AFTER = frozenset({Code.NOT_STARTED, Code.FREQUENCY_LIMIT_EXCEED, Code.SYSTEM_BUSY})
 
 
@@ -30,7 +30,7 @@ def _response(codes: list[Code]) -> dict[str, Any]:
         "content": {"application/problem+json": {"examples": {code.name: _example(code) for code in codes}}},
     }
     if any(code in _WITH_RETRY_AFTER for code in codes):
-        response["headers"] = _RETRY_AFTER
+        response["headers"] = RETRY_AFTER
     return response
 
 
