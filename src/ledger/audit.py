@@ -7,7 +7,7 @@ be in the vault, and whatever is in the vault must be at the gate.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,39 +17,7 @@ import redis.asyncio as redis
 from ledger import catalogue
 from ledger.audit_gate import GateFaults, look_at_stock
 from ledger.catalogue import StockRow
-from ledger.statements import statement
-
-_TOLD_MAX = 5  # faults that a detail spells out
-
-# Invariants that the vault alone can answer for: the query whose rows are faults, and the sentence for a row.
-_VAULT_CHECKS: Sequence[tuple[str, str, str]] = (
-    ("I-1", statement("audit_minted"), "{stock_id}: {minted} minted and {claimed} claimed of {quantity}"),
-    ("I-2", statement("audit_owners"), "{stock_id}: voucher {claim_no} has {owners} owners"),
-    ("I-3", statement("audit_users"), "{stock_id}: a user has {vouchers} vouchers ({user_ref:.8}…)"),
-    ("I-3", statement("audit_round_limits"), "{round_id}: a user has {vouchers} vouchers of it ({user_ref:.8}…)"),
-    ("I-7", statement("audit_hours"), "{stock_id}: claim {claim_no} was made at {claimed_at}"),
-    ("I-9", statement("audit_dead_letters"), "{stock_id}: entry {stream_id} was refused, {reason}: {detail}"),
-    ("I-10", statement("audit_lifecycle"), "{stock_id}: voucher {claim_no}, step {version}: {kind} from {from_state}"),
-    (
-        "I-11",
-        statement("audit_transfers"),
-        "{campaign_id}: event {event_no}, {kind} of {amount_fen} fen, moved {moved_fen} fen or elsewhere",
-    ),
-    (
-        "I-11",
-        statement("audit_balances"),
-        "{campaign_id}: {kind} {holder} has {balance_fen} fen, its transfers say {moved_fen}",
-    ),
-    (
-        "I-12",
-        statement("audit_pools"),
-        "{campaign_id}: {kind} {holder} has {balance_fen} fen, the facts say {fact_fen}",
-    ),
-    ("I-13", statement("audit_epochs"), "{stock_id}: claim {claim_no} is of epoch {epoch}, its round at {round_epoch}"),
-    ("I-16", statement("audit_requests"), "request {out_request_no} is {verdict} and has {effects} effects"),
-    ("I-17", statement("audit_expiry"), "{stock_id}: voucher {claim_no}: {fault}"),
-    ("I-18", statement("audit_settlements"), "{settlement_id}: merchant {merchant_no}: {fault}"),
-)
+from ledger.vault_checks import told, vault_faults
 
 NAMES: Mapping[str, str] = {
     "I-1": "cap: no more claims than vouchers, as many vouchers as the quantity",
@@ -118,7 +86,7 @@ class _Findings:
         """Return what was found, invariant by invariant."""
         note = "; ".join(self.notes)
         invariants = tuple(
-            Invariant(invariant, name, not self.faults[invariant], _detail(self.faults[invariant]) or note)
+            Invariant(invariant, name, not self.faults[invariant], told(self.faults[invariant]) or note)
             for invariant, name in NAMES.items()
         )
         return AuditReport(all(each.ok for each in invariants), invariants, tuple(self.stocks))
@@ -134,17 +102,11 @@ async def audit(connection: asyncpg.Connection, gate: redis.Redis) -> AuditRepor
     try:
         for stock in await catalogue.stock_rows(connection):
             _take_in(findings, stock, await look_at_stock(connection, gate, stock))
-        await _check_vault(connection, findings)
+        for invariant, fault in await vault_faults(connection):
+            findings.faults[invariant].append(fault)
     except (redis.RedisError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise AuditImpossible(f"a store does not answer: {error}") from error
     return findings.report()
-
-
-async def _check_vault(connection: asyncpg.Connection, findings: _Findings) -> None:
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        for invariant, query, sentence in _VAULT_CHECKS:
-            rows = await connection.fetch(query)
-            findings.faults[invariant] += (sentence.format(**row) for row in rows)
 
 
 def _take_in(findings: _Findings, stock: StockRow, seen: GateFaults) -> None:
@@ -154,8 +116,3 @@ def _take_in(findings: _Findings, stock: StockRow, seen: GateFaults) -> None:
         findings.notes.append(f"{stock.stock_id}: the gate is closed, judged on the vault alone")
     claimed = seen.held if seen.is_open else seen.booked
     findings.stocks.append(StockFigures(stock.stock_id, stock.quantity, claimed, stock.quantity - claimed, seen.booked))
-
-
-def _detail(faults: Sequence[str]) -> str:
-    told = "; ".join(faults[:_TOLD_MAX])
-    return told if len(faults) <= _TOLD_MAX else f"{told}; and {len(faults) - _TOLD_MAX} more"

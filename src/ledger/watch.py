@@ -21,8 +21,10 @@ import redis.asyncio as redis
 from ledger import catalogue, locks, pauses
 from ledger.catalogue import StockRow
 from ledger.corridor import DIFFERENCE, WATCH
+from ledger.finding import Finding, Where
 from ledger.gate_settings import wrong_settings
 from ledger.guards import missing_guards
+from ledger.money_watch import INVARIANTS, MoneyWatch
 from ledger.session import vault_session
 from ledger.statements import statement
 from ledger.stream import gate_client
@@ -37,35 +39,11 @@ _OK = "ok"
 
 NAMES = ("I-1", "I-2", "I-3", "I-9", "I-13", "I-14", "I-14n", "I-15", "settings")
 DIFFERENCES = {"I-1": "oversold", "I-14": "owners", "I-14n": "numbers"}  # by invariant: what is counted twice
-_DOES_NOT_CLOSE = frozenset({"I-9"})  # a ledger that lags keeps winners waiting; it takes nothing from anybody
+# A ledger that lags keeps winners waiting and takes nothing from anybody; nor does what is wrong with the money.
+_DOES_NOT_CLOSE = frozenset({"I-9", *INVARIANTS})
 
 _TRY_LOCK = statement("try_lock")
 _COUNT_CLAIMS = statement("count_claims_by_stock")
-
-
-_Where = tuple[str, str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A violated invariant.
-
-    Attributes:
-        invariant: Its id.
-        stock_id: Of the stock; None if it concerns all of them.
-        sentence: What is wrong.
-        difference: By how many vouchers, where two counts differ.
-    """
-
-    invariant: str
-    stock_id: str | None
-    sentence: str
-    difference: int = 0
-
-    @property
-    def where(self) -> _Where:
-        """What is violated, whatever the figures are."""
-        return self.invariant, self.stock_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +149,15 @@ class Watch:
     Args:
         database_url: The vault.
         redis_url: The gate.
+        money: Who looks after the money beside it; its findings are told with those of this one.
     """
 
-    def __init__(self, database_url: str, redis_url: str) -> None:
+    def __init__(self, database_url: str, redis_url: str, money: MoneyWatch | None = None) -> None:
         self._database_url = database_url
         self._redis_url = redis_url
-        self._suspected: frozenset[_Where] = frozenset()
-        self._standing: dict[_Where, Finding] = {}
+        self._money = money or MoneyWatch(database_url)
+        self._suspected: frozenset[Where] = frozenset()
+        self._standing: dict[Where, Finding] = {}
         self._unlike: frozenset[str] = frozenset()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -189,6 +169,7 @@ class Watch:
                     while not await vault.fetchval(_TRY_LOCK, locks.WATCH, 0) and not stop.is_set():
                         await pause(stop, _LOOK_S)
                     look = Look()
+                    self._money.is_wanted = True
                     while not stop.is_set():
                         for stock_id in await pauses.end_those_over(vault):
                             _log.warning("%s is handed out again: the minute of one person is over", stock_id)
@@ -196,14 +177,16 @@ class Watch:
                         condition.well()
                         await pause(stop, _LOOK_S)
             except TROUBLE as error:
+                self._money.is_wanted = False
                 await pause(stop, condition.ill(error))
 
     async def _act(self, gate: redis.Redis, sight: Sight) -> None:
         """Tell, and close what two looks in a row have found: a recovery may have come between one look's reads."""
         # What closed a stock stands until the stock is open again.
         standing = {where: finding for where, finding in self._standing.items() if finding.stock_id in sight.closed}
-        certain = {finding.where: finding for finding in sight.found if finding.where in self._suspected}
-        self._suspected = frozenset(finding.where for finding in sight.found)
+        found = [*sight.found, *(self._money.found or ())]
+        certain = {finding.where: finding for finding in found if finding.where in self._suspected}
+        self._suspected = frozenset(finding.where for finding in found)
         for where, finding in certain.items():
             if where not in self._standing:
                 _log.critical("%s is violated: %s: %s", finding.invariant, finding.stock_id or "all", finding.sentence)
@@ -213,7 +196,8 @@ class Watch:
                         await gate.fcall("grab_close", 1, stock.keys.rules)
         self._standing = standing | certain
         await self._let_pauses_follow(gate, sight)
-        told = {**_verdicts(self._standing.values()), **_differences(self._standing.values())}
+        names = NAMES if self._money.found is None else (*NAMES, *INVARIANTS)
+        told = {**_verdicts(names, self._standing.values()), **_differences(self._standing.values())}
         pairs = [part for pair in told.items() for part in pair]
         await gate.fcall("grab_tell", 1, WATCH, str(_TOLD_FOR_MS), *pairs)
 
@@ -225,11 +209,11 @@ class Watch:
         self._unlike = sight.unlike
 
 
-def _verdicts(found: Iterable[Finding]) -> Mapping[str, str]:
-    verdicts = dict.fromkeys(NAMES, _OK)
+def _verdicts(names: Iterable[str], found: Iterable[Finding]) -> Mapping[str, str]:
+    verdicts = dict.fromkeys(names, _OK)
     for finding in found:
         sentence = f"{finding.stock_id or 'all'}: {finding.sentence}"
-        known = verdicts[finding.invariant]
+        known = verdicts.get(finding.invariant, _OK)
         verdicts[finding.invariant] = sentence if known == _OK else f"{known}; {sentence}"
     return verdicts
 

@@ -16,6 +16,7 @@ from ledger import catalogue, locks
 from ledger.catalogue import StockRow
 from ledger.corridor import StockKeys
 from ledger.follower import Follower, Tally
+from ledger.money_watch import MoneyWatch
 from ledger.seal import Sealer
 from ledger.session import vault_session
 from ledger.statements import statement
@@ -64,7 +65,9 @@ class Worker:
             ExceptionGroup: A mistake of this program.
         """
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(Watch(self._database_url, self._redis_url).run(stop), name="watch")
+            money = MoneyWatch(self._database_url)
+            tasks.create_task(Watch(self._database_url, self._redis_url, money).run(stop), name="watch")
+            tasks.create_task(money.run(stop), name="watch over the money")
             tasks.create_task(Upkeep(self._database_url, self._redis_url).run(stop), name="upkeep")
             tasks.create_task(Sealer(self._database_url).run(stop), name="sealer")
             try:

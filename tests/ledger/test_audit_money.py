@@ -7,8 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from ledger.corridor import WATCH
+from ledger.money_watch import look_at_money
 from tests.support.settle import settle
 from tests.support.till import Till
+from tests.support.wait import wait_until
 
 TABLES = ("balances", "events", "fund_receipts", "redemptions", "refunds", "requests", "reversals", "transfers")
 
@@ -114,8 +117,55 @@ Break = Callable[[Till], Awaitable[None]]
     ],
 )
 async def test_what_is_broken_by_hand_is_reported_and_nothing_else(till: Till, invariant: str, damage: Break) -> None:
-    """Each damage violates exactly its invariant."""
+    """Each damage violates exactly its invariant, and the watch over the money says the same."""
     await till.redeemed()
     assert await till.violated() == []
+    assert await look_at_money(till.vault) == []
     await damage(till)
     assert await till.violated() == [invariant]
+    found = await look_at_money(till.vault)
+    assert {each.invariant for each in found if not each.sentence.startswith("the vault lacks")} == {invariant}
+
+
+@pytest.mark.parametrize(
+    ("invariant", "table", "guard"),
+    [
+        ("I-10", "events", "event_starts_where_the_last_ended"),
+        ("I-11", "transfers", "transfer_follows_the_rule"),
+        ("I-12", "refunds", "refund_returns_its_share"),
+        ("I-16", "requests", "one_answer_per_request"),
+        ("I-18", "settlement_payouts", "payout_was_agreed"),
+    ],
+)
+async def test_a_guard_of_the_money_that_is_gone_is_noticed(till: Till, invariant: str, table: str, guard: str) -> None:
+    """By the invariant that rests on it; whoever took it away may still undo it before anything happens."""
+    await till.vault.execute(f"ALTER TABLE {table} DROP CONSTRAINT {guard} CASCADE")
+    found = {each.invariant: each.sentence for each in await look_at_money(till.vault)}
+    assert guard in found[invariant]
+
+
+async def test_what_is_wrong_with_the_money_is_told_and_closes_nothing(till: Till) -> None:
+    """Who holds a voucher is not in doubt, so the sale goes on; people are told."""
+    await till.vault.execute("ALTER TABLE balances DISABLE TRIGGER ALL")
+    await till.vault.execute("UPDATE balances SET balance_fen = balance_fen + 1 WHERE kind = 'POOL'")
+    await till.vault.execute("ALTER TABLE balances ENABLE TRIGGER ALL")
+
+    async def is_told() -> bool:
+        verdict = str(await till.books.client.hget(WATCH, "I-11") or "")
+        return "its transfers say" in verdict
+
+    async with till.books.working():
+        await wait_until(is_told, "the balance is told")
+        assert [counts.is_open for counts in await till.books.gate.counts(till.books.stocks)] == [True, True]
+
+
+async def test_a_round_that_nobody_seals_is_told(till: Till) -> None:
+    """Ten minutes after its end it should have been; one that is sealed has returned what was never claimed."""
+    await till.vault.execute("UPDATE rounds SET closes_at = now() - interval '9 minutes'")
+    assert not [each for each in await look_at_money(till.vault) if "not sealed" in each.sentence]
+    await till.vault.execute("UPDATE rounds SET closes_at = now() - interval '11 minutes'")
+    [found] = await look_at_money(till.vault)
+    assert (found.invariant, "not sealed" in found.sentence) == ("I-17", True)
+    await till.vault.execute("UPDATE rounds SET sealed_at = now()")
+    [found] = await look_at_money(till.vault)
+    assert "has not come back" in found.sentence

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from ledger.corridor import DIFFERENCE, WATCH
+from ledger.money_watch import INVARIANTS
 from ledger.recover import RecoveryFailed
 from ledger.watch import DIFFERENCES, NAMES, Look
 from tests.support.books import Books, user_ref
@@ -34,9 +35,9 @@ async def test_a_healthy_sale_is_said_to_be_well(books: Books) -> None:
     """Every invariant is told, each as holding, and nothing is closed."""
     await books.sell("a", "b")
     async with books.working():
-        await wait_until(lambda: _told(books), "the watch has told")
+        await wait_until(lambda: _says(books, "I-18", "ok"), "the watch over the money has told too")
         differences = {f"{DIFFERENCE}{kind}": "0" for kind in DIFFERENCES.values()}
-        assert await verdicts(books) == dict.fromkeys(NAMES, "ok") | differences
+        assert await verdicts(books) == dict.fromkeys((*NAMES, *INVARIANTS), "ok") | differences
         assert await is_open(books) == [True, True]
     assert 0 < await books.client.pttl(WATCH) <= 10_000
 
