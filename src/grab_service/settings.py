@@ -84,6 +84,31 @@ class Settings(BaseModel):
         Field(ge=1, le=1_000_000, description="Unknown voucher codes that one caller may show a process, a merchant."),
     ] = 60
 
+    review_burst_max: Annotated[
+        int,
+        Unit("vouchers"),
+        Field(ge=1, le=1_000_000, description="Uses at one merchant within 'review_burst_s'; more are a signal."),
+    ] = 30
+    review_burst_s: Annotated[
+        int, Unit("s"), Field(ge=1, le=3600, description="The seconds in which a merchant's vouchers are counted.")
+    ] = 60
+    review_split_s: Annotated[
+        int,
+        Unit("s"),
+        Field(ge=1, le=3600, description="Payments of one owner at one merchant within it are looked at."),
+    ] = 600
+    review_split_percent: Annotated[
+        int, Unit("%"), Field(ge=0, le=100, description="Payments so little above the threshold look split (拆单).")
+    ] = 5
+    review_address_users_max: Annotated[
+        int,
+        Unit("users/day"),
+        Field(ge=1, le=1_000_000, description="Users taking tickets from one block of addresses; more are a signal."),
+    ] = 50
+    address_days: Annotated[
+        int, Unit("days"), Field(ge=0, le=90, description="How long it is kept who took tickets from where; 0: never.")
+    ] = 7
+
     photo_bytes_max: Annotated[
         int, Unit("bytes"), Field(ge=1024, le=67_108_864, description="The largest photo of a merchant's shop front.")
     ] = 5_242_880

@@ -30,11 +30,14 @@ class Action(StrEnum):
 
     CLIENTS = "clients"
     FUND = "fund"
+    HOLD = "hold"
     OPEN = "open"
     PAUSE = "pause"
     RECOVER = "recover"
+    RELEASE = "release"
     RESUME = "resume"
     SETTLE = "settle"
+    VOID = "void"
 
 
 REVOKE = "revoke"  # taking trust away needs nobody else

@@ -116,7 +116,7 @@ class StockRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRow:
-    """A recorded claim; its voucher's ``state`` is ISSUED, USED or EXPIRED."""
+    """A recorded claim; its voucher's ``state`` is ISSUED, USED, EXPIRED or VOID."""
 
     stock_id: str
     claim_no: int

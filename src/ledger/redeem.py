@@ -183,6 +183,7 @@ def _refusal_of(row: asyncpg.Record, order: Order) -> Refusal | None:
         (not row["takes_channel"], Refusal.CHANNEL_NOT_ACCEPTED),
         (not row["is_claimed"], Refusal.VOUCHER_NOT_ISSUED),
         (row["state"] in ("USED", "REFUNDED"), Refusal.VOUCHER_USED),
+        (row["state"] in ("HELD", "VOID"), Refusal.VOUCHER_VOID),
         (row["state"] == "EXPIRED" or row["at"] >= (row["available_until"] or row["at"]), Refusal.VOUCHER_EXPIRED),
         (order.order_amount_fen < (row["threshold_fen"] or 0), Refusal.BELOW_THRESHOLD),
         (row["order_has_voucher"], Refusal.ORDER_HAS_VOUCHER),

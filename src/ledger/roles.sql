@@ -48,5 +48,6 @@ GRANT UPDATE (valid_until, revoked_at) ON client_keys TO grab_service;
 GRANT UPDATE (loaded_at) ON campaigns TO grab_service;
 GRANT UPDATE (seen_at) ON request_nonces TO grab_service;
 
--- Nonces are forgotten when their timestamps have long been refused; nothing else is ever deleted.
-GRANT DELETE ON request_nonces TO grab_service;
+-- Nonces are forgotten when their timestamps have long been refused, and who took tickets from where after some days;
+-- nothing else is ever deleted.
+GRANT DELETE ON request_nonces, address_uses TO grab_service;

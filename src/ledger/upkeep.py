@@ -1,4 +1,4 @@
-"""The slow duties of the worker: expire what is past its validity, seal rounds that are over.
+"""The slow duties of the worker: expire what is past its validity, seal rounds that are over, notice what to review.
 
 One worker does it, the one that holds the lock; the others stand by.  Each pass is bounded: a batch
 of vouchers a transaction, and nothing is held between passes.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
+from datetime import timedelta
 
 import asyncpg
 import redis.asyncio as redis
@@ -17,6 +19,7 @@ from ledger import catalogue, locks
 from ledger.corridor import StockKeys
 from ledger.expiry import ClosedRound, expire_vouchers, rounds_to_seal, seal_round
 from ledger.session import vault_session
+from ledger.signals import Thresholds, notice
 from ledger.statements import statement
 from ledger.stream import gate_client
 from ledger.trouble import TROUBLE, Condition, pause
@@ -24,6 +27,9 @@ from ledger.trouble import TROUBLE, Condition, pause
 _log = logging.getLogger(__name__)
 
 _PASS_S = 10.0  # between two passes
+_REVIEW_S = 60.0  # between two looks for signals
+_REVIEW_BACK = timedelta(hours=1)  # what a look sees again, so that nothing is missed between two
+_REVIEW_BACK_FIRST = timedelta(days=7)  # nobody may have looked for a while
 
 _TRY_LOCK = statement("try_lock")
 
@@ -91,11 +97,15 @@ class Upkeep:
     Args:
         database_url: The vault.
         redis_url: The gate.
+        thresholds: What is still expected, and above which something is noticed.
     """
 
-    def __init__(self, database_url: str, redis_url: str) -> None:
+    def __init__(self, database_url: str, redis_url: str, thresholds: Thresholds) -> None:
         self._database_url = database_url
         self._redis_url = redis_url
+        self._thresholds = thresholds
+        self._review_at_s = 0.0
+        self._back = _REVIEW_BACK_FIRST
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until stopped.  No outage of a store ends it."""
@@ -105,10 +115,20 @@ class Upkeep:
                 async with vault_session(self._database_url) as vault, gate_client(self._redis_url) as gate:
                     if await vault.fetchval(_TRY_LOCK, locks.UPKEEP, 0):
                         _report(await look_after(vault, gate))
+                        await self._review(vault)
                 condition.well()
                 await pause(stop, _PASS_S)
             except TROUBLE as error:
                 await pause(stop, condition.ill(error))
+
+    async def _review(self, vault: asyncpg.Connection) -> None:
+        if time.monotonic() < self._review_at_s:
+            return
+        new = await notice(vault, self._thresholds, back=self._back)
+        self._back = _REVIEW_BACK
+        self._review_at_s = time.monotonic() + _REVIEW_S
+        if new:
+            _log.warning("%d new signals for review: see 'grab review list'", new)
 
 
 def _report(done: Pass) -> None:

@@ -19,6 +19,7 @@ from ledger.follower import Follower, Tally
 from ledger.money_watch import MoneyWatch
 from ledger.seal import Sealer
 from ledger.session import vault_session
+from ledger.signals import Thresholds
 from ledger.statements import statement
 from ledger.trouble import TROUBLE, Condition, pause
 from ledger.upkeep import Upkeep
@@ -37,14 +38,16 @@ class Worker:
     Args:
         database_url: The vault.
         redis_url: The gate.
+        thresholds: Above which something is noticed for review; None for the usual ones.
 
     Attributes:
         tally: What it has done.
     """
 
-    def __init__(self, database_url: str, redis_url: str) -> None:
+    def __init__(self, database_url: str, redis_url: str, thresholds: Thresholds | None = None) -> None:
         self._database_url = database_url
         self._redis_url = redis_url
+        self._thresholds = thresholds or Thresholds()
         self._followers: dict[str, Follower] = {}
         self.tally = Tally()
 
@@ -68,7 +71,7 @@ class Worker:
             money = MoneyWatch(self._database_url)
             tasks.create_task(Watch(self._database_url, self._redis_url, money).run(stop), name="watch")
             tasks.create_task(money.run(stop), name="watch over the money")
-            tasks.create_task(Upkeep(self._database_url, self._redis_url).run(stop), name="upkeep")
+            tasks.create_task(Upkeep(self._database_url, self._redis_url, self._thresholds).run(stop), name="upkeep")
             tasks.create_task(Sealer(self._database_url).run(stop), name="sealer")
             try:
                 await self._share(tasks, stop)

@@ -24,6 +24,8 @@ JOURNALS = {
     "dead_letters",
     "events",
     "fund_receipts",
+    "hold_ends",
+    "holds",
     "journals",
     "merchant_decisions",
     "posting_rules",
@@ -37,6 +39,7 @@ JOURNALS = {
     "settlement_lines",
     "settlement_payouts",
     "settlements",
+    "signals",
     "transfers",
     "vouchers",
 }

@@ -11,7 +11,10 @@ import pytest
 
 from grab_service.rehearsal import RehearsalKeys
 from grab_service.settings import Settings
+from ledger.admin import Action
+from ledger.holds import VoucherName
 from tests.api.conftest import Site
+from tests.support.review import change
 from tests.support.till import OTHER_SHOP, SHOP, add_merchant, new_number, receive_fund
 
 
@@ -251,3 +254,16 @@ async def test_whoever_guesses_codes_is_stopped(site: Site, shop: Shop) -> None:
 
 async def _pay(api: httpx.AsyncClient, shop: Shop, **changes: Any) -> httpx.Response:
     return await api.post("/v1/redemptions", json=shop.payment(**changes), headers=shop.headers)
+
+
+async def test_a_held_voucher_is_void_until_it_is_released(shop: Shop) -> None:
+    """The till is told so, in its language; the owner sees VOID, and ISSUED again after the release."""
+    voucher = VoucherName(shop.site.stock_id, 1)
+    assert await change(shop.site.vault, Action.HOLD, [voucher]) == [voucher]
+    assert await shop.state() == "VOID"
+    refused = await shop.redeem()
+    assert (refused.status_code, refused.json()["code"]) == (409, "VOUCHER_VOID")
+    assert "暂停使用" in refused.json()["message"]
+    assert await change(shop.site.vault, Action.RELEASE, [voucher]) == [voucher]
+    assert await shop.state() == "ISSUED"
+    await shop.redeemed()

@@ -11,14 +11,18 @@ from random import Random
 
 import asyncpg
 
+from ledger.admin import Action
+from ledger.holds import VoucherName
 from ledger.redeem import Asked, Order, redeem_together
 from ledger.redemption import reversal_request, reverse
 from ledger.refund import refund, refund_request, share_fen
 from ledger.requests import Answer
+from tests.support.review import change
 from tests.support.till import CALLER, new_number
 
 REVERSAL_WITHIN = timedelta(hours=12)
 _BATCH_MAX = 24
+_HELD_MAX = 12
 DONE = "DONE"
 
 
@@ -42,6 +46,7 @@ class Voucher:
     place: int
     stock_no: int
     claim_no: int
+    name: VoucherName
     code_hash: bytes
     category: str
     threshold_fen: int
@@ -100,9 +105,9 @@ class Walk:
 
     async def act(self) -> None:
         """Do one thing."""
-        kinds = [self.redeem, self.reverse, self.refund, self.race_for_a_voucher, self.race_for_a_use]
-        kind = self.chance.choices(kinds, (30, 12, 24, 6, 6))[0]
-        if kind in (self.redeem, self.race_for_a_voucher) or self.uses:
+        kinds = [self.redeem, self.reverse, self.refund, self.race_for_a_voucher, self.race_for_a_use, self.review]
+        kind = self.chance.choices(kinds, (30, 12, 24, 6, 6, 4))[0]
+        if kind in (self.redeem, self.race_for_a_voucher, self.review) or self.uses:
             await kind()
 
     def order(self, voucher: Voucher) -> Order:
@@ -124,6 +129,8 @@ class Walk:
             return {"VOUCHER_EXPIRED"}
         if voucher.state == "USED":
             return {"VOUCHER_USED"}
+        if voucher.state in ("HELD", "VOID"):
+            return {"VOUCHER_VOID", "VOUCHER_EXPIRED"} if self.may_expire else {"VOUCHER_VOID"}
         outcome = DONE if order.order_amount_fen >= voucher.threshold_fen else "BELOW_THRESHOLD"
         return {outcome, "VOUCHER_EXPIRED"} if self.may_expire else {outcome}
 
@@ -171,6 +178,28 @@ class Walk:
             assert sorted(map(word, outcomes)) == [DONE, "VOUCHER_USED", "VOUCHER_USED"]
             for order, outcome in zip(orders, outcomes, strict=True):
                 self.used(voucher, order, outcome, at)
+
+    async def review(self) -> None:
+        """Hold some vouchers, or end the hold of some that are held."""
+        held = [voucher for voucher in self.vouchers if voucher.state == "HELD"]
+        action = self.chance.choice([Action.RELEASE, Action.VOID]) if len(held) > _HELD_MAX else Action.HOLD
+        chosen = self.chance.sample(held if action is not Action.HOLD else self.vouchers, 3)
+        before, after = {
+            Action.HOLD: ("ISSUED", "HELD"),
+            Action.RELEASE: ("HELD", "ISSUED"),
+            Action.VOID: ("HELD", "VOID"),
+        }[action]
+        async with AsyncExitStack() as stack:
+            for voucher in sorted(chosen, key=lambda each: each.place):
+                await stack.enter_async_context(voucher.lock)
+            async with self.pool.acquire() as connection:
+                done = await change(connection, action, [voucher.name for voucher in chosen], self.now)  # type: ignore[arg-type]  # a proxy with the same methods
+            for voucher in chosen:
+                is_done = voucher.name in done
+                assert is_done == (voucher.state == before) or (self.may_expire and not is_done), voucher
+                if is_done:
+                    voucher.state = after
+                    self.told[f"review {action}"] += 1
 
     async def reverse(self) -> None:
         """Undo a redemption, most often one of the last."""

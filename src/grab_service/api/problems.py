@@ -45,6 +45,7 @@ class Code(Enum):
     MERCHANT_EXISTS = (409, "Merchant exists", "该商户编号已登记", "A merchant of this number is registered already.")
     VOUCHER_NOT_ISSUED = (409, "Not issued", "该券尚未被领取", "Nobody has claimed this voucher.")
     VOUCHER_USED = (409, "Already used", "该券已被使用", "This voucher has been used.")
+    VOUCHER_VOID = (409, "Void", "该券已暂停使用或作废", "This voucher is held for review or void.")
     VOUCHER_EXPIRED = (409, "Expired", "该券已过有效期", "This voucher has expired.")
     BELOW_THRESHOLD = (409, "Below the threshold", "订单金额未达到用券门槛", "The order does not reach the threshold.")
     CATEGORY_NOT_ACCEPTED = (

@@ -72,6 +72,7 @@ def _body_of(shape: type[Shape], *, is_required: bool = True) -> dict[str, Any]:
         Code.MERCHANT_NOT_APPROVED,
         Code.VOUCHER_NOT_ISSUED,
         Code.VOUCHER_USED,
+        Code.VOUCHER_VOID,
         Code.VOUCHER_EXPIRED,
         Code.BELOW_THRESHOLD,
         Code.CATEGORY_NOT_ACCEPTED,

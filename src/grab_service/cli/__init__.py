@@ -17,6 +17,7 @@ from grab_service.cli import (
     money,
     operation,
     report,
+    review,
     run,
     settle,
 )
@@ -85,6 +86,7 @@ app.add_typer(merchants.commands, name="merchants")
 app.add_typer(clients.commands, name="clients")
 app.add_typer(admin.commands, name="admin")
 app.add_typer(settle.commands, name="settle")
+app.add_typer(review.commands, name="review")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -21,6 +21,7 @@ from grab_service.stores import open_vault
 from ledger import admin, roles
 from ledger.exporter import Exporter
 from ledger.migrate import Migration, migrate, status
+from ledger.signals import Thresholds
 from ledger.worker import Worker
 
 
@@ -86,11 +87,22 @@ def ledger() -> None:
     uvloop.run(_work(chosen))
 
 
+def _thresholds(chosen: Settings) -> Thresholds:
+    return Thresholds(
+        burst_vouchers_max=chosen.review_burst_max,
+        burst_s=chosen.review_burst_s,
+        split_s=chosen.review_split_s,
+        split_percent_max=chosen.review_split_percent,
+        address_users_max=chosen.review_address_users_max,
+        address_days=chosen.address_days,
+    )
+
+
 async def _work(chosen: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    worker = Worker(chosen.database_url, chosen.redis_url)
+    worker = Worker(chosen.database_url, chosen.redis_url, _thresholds(chosen))
     async with asyncio.TaskGroup() as tasks:
         if chosen.ledger_metrics_port:
             exporter = Exporter(worker, chosen.redis_url, chosen.host, chosen.ledger_metrics_port)

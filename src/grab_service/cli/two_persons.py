@@ -44,11 +44,14 @@ TokenFile = Annotated[
 SCOPE_OF = {
     Action.CLIENTS: "admin:clients",
     Action.FUND: "admin:fund",
+    Action.HOLD: "admin:review",
     Action.OPEN: "admin:round",
     Action.PAUSE: "admin:round",
     Action.RECOVER: "admin:round",
+    Action.RELEASE: "admin:review",
     Action.RESUME: "admin:round",
     Action.SETTLE: "admin:settle",
+    Action.VOID: "admin:review",
 }
 
 

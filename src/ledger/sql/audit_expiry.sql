@@ -12,7 +12,7 @@ JOIN claims c USING (stock_no)
 WHERE s.available_until < now() - interval '10 minutes'
   AND coalesce((SELECT e.to_state FROM events e
                 WHERE e.stock_no = c.stock_no AND e.claim_no = c.claim_no
-                ORDER BY e.version DESC LIMIT 1), 'ISSUED') = 'ISSUED'
+                ORDER BY e.version DESC LIMIT 1), 'ISSUED') IN ('ISSUED', 'HELD')
 UNION ALL
 SELECT min(s.stock_id), 'its round is over since ' || r.closes_at || ' and not sealed'
 FROM rounds r JOIN stocks s USING (round_no) LEFT JOIN events m ON m.stock_no = s.stock_no AND m.kind = 'MINT'

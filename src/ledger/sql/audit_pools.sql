@@ -1,4 +1,4 @@
--- Accounts that do not hold what the facts say: a stock's for each voucher that can still be used, a merchant's for each
+-- Accounts that do not hold what the facts say: a stock's for each voucher that can still be used or is held, a merchant's for each
 -- redemption that stands, the world's for what was received, and what is paid out for the settlements.
 WITH stock_facts AS (
     SELECT r.campaign_no, 'RESERVED' AS kind, s.stock_no::text AS holder,
@@ -6,10 +6,10 @@ WITH stock_facts AS (
                m.units
                - coalesce((SELECT n.units FROM events n WHERE n.stock_no = s.stock_no AND n.kind = 'NEVER_CLAIMED'), 0)
                - (SELECT count(*) FROM claims c
-                  WHERE c.stock_no = s.stock_no AND 'ISSUED' <> (
+                  WHERE c.stock_no = s.stock_no AND (
                       SELECT e.to_state FROM events e
                       WHERE e.stock_no = c.stock_no AND e.claim_no = c.claim_no
-                      ORDER BY e.version DESC LIMIT 1))
+                      ORDER BY e.version DESC LIMIT 1) NOT IN ('ISSUED', 'HELD'))
            ) AS fen
     FROM stocks s
     JOIN rounds r USING (round_no)
