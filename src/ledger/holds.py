@@ -81,7 +81,8 @@ async def change(
 ) -> list[VoucherName]:
     """Hold, release or void vouchers, and return those for which it was done.
 
-    Left out are vouchers in another state, as of a till that was faster, and those whose money has not come.
+    Left out are vouchers that the request does not name, those in another state, as of a till that was faster, and
+    those whose money has not come.
 
     Args:
         connection: To the vault, outside a transaction.

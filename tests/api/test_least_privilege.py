@@ -164,7 +164,7 @@ async def test_the_owner_cannot_log_in(vault: asyncpg.Connection, database_url: 
     assert [row["tableowner"] for row in await vault.fetch(owners)] == [roles.OWNER]
 
 
-async def test_claims_and_payments_work_under_the_role(site: Site, serving_url: str) -> None:
+async def test_claims_and_payments_work_under_the_role(serving_url: str, site: Site) -> None:
     """Claim, ledger, recovery, use, reversal and refund under the service's role, and the audit is green."""
     await site.stop_worker()
     await receive_fund(site.vault, site.campaign.campaign_id)

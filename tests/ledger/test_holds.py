@@ -84,7 +84,7 @@ async def test_a_voucher_that_is_used_and_reversed_can_be_held(till: Till) -> No
 
 async def test_of_a_hold_and_the_tills_one_wins(till: Till, more_tills: list[Till]) -> None:
     """Either the voucher is used and the hold is late, or it is held and every till is refused; never both."""
-    number = await agreed(till.vault, Action.HOLD)
+    number = await agreed(till.vault, Action.HOLD, [name(till, each) for each in (1, 2, 3)])
     for claim_no in (1, 2, 3):
         orders = [each.redeem(each.order(claim_no)) for each in more_tills[:4]]
         holding = holds.change(more_tills[5].vault, Action.HOLD, [name(till, claim_no)], request_no=number)
@@ -100,7 +100,7 @@ async def test_of_a_hold_and_the_tills_one_wins(till: Till, more_tills: list[Til
 async def test_of_a_release_and_a_voiding_one_wins(till: Till, more_tills: list[Till]) -> None:
     """Two pairs of persons decide differently at once: the voucher has one state, and the money agrees."""
     await change(till.vault, Action.HOLD, [name(till)])
-    numbers = [await agreed(till.vault, action) for action in (Action.RELEASE, Action.VOID)]
+    numbers = [await agreed(till.vault, action, [name(till)]) for action in (Action.RELEASE, Action.VOID)]
     done = await asyncio.gather(
         holds.change(more_tills[0].vault, Action.RELEASE, [name(till)], request_no=numbers[0]),
         holds.change(more_tills[1].vault, Action.VOID, [name(till)], request_no=numbers[1]),
@@ -112,9 +112,16 @@ async def test_of_a_release_and_a_voiding_one_wins(till: Till, more_tills: list[
 @pytest.mark.parametrize("action", [Action.RELEASE, Action.VOID, Action.FUND])
 async def test_an_agreement_on_something_else_holds_nothing(till: Till, action: Action) -> None:
     """The keys compare what two persons agreed on with what is done."""
-    number = await agreed(till.vault, action)
+    number = await agreed(till.vault, action, [name(till)])
     with pytest.raises(asyncpg.ForeignKeyViolationError):
         await holds.change(till.vault, Action.HOLD, [name(till)], request_no=number)
+
+
+async def test_an_agreement_is_on_the_vouchers_that_it_names(till: Till) -> None:
+    """Another voucher is left as it is."""
+    number = await agreed(till.vault, Action.HOLD, [name(till, 1)])
+    done = await holds.change(till.vault, Action.HOLD, [name(till, 1), name(till, 2)], request_no=number)
+    assert done == [name(till, 1)]
 
 
 async def test_a_hold_without_an_act_is_found(till: Till) -> None:

@@ -12,8 +12,9 @@ from ledger.admin import Action
 from ledger.holds import VoucherName
 
 
-async def agreed(vault: asyncpg.Connection, action: Action, target: str = "test") -> int:
+async def agreed(vault: asyncpg.Connection, action: Action, vouchers: Sequence[VoucherName]) -> int:
     """Let two persons agree on an act that begins now; return the number of the request."""
+    target = " ".join(map(str, vouchers))
     number = await admin.request(vault, action, target, reason="test", subject="li")
     await admin.approve(vault, number, reason="test", subject="wang")
     assert await admin.begin(vault, number, action, target, subject="li")
@@ -24,4 +25,4 @@ async def change(
     vault: asyncpg.Connection, action: Action, vouchers: Sequence[VoucherName], at: datetime | None = None
 ) -> list[VoucherName]:
     """Hold, release or void vouchers; return those for which it was done."""
-    return await holds.change(vault, action, vouchers, request_no=await agreed(vault, action), at=at)
+    return await holds.change(vault, action, vouchers, request_no=await agreed(vault, action, vouchers), at=at)

@@ -1,6 +1,6 @@
 -- Take the next step of vouchers: hold them, release them or void them.  Event, agreed act and money in one statement, or
--- nothing at all; a voucher that is not in the state to begin with, or whose version another takes first, is left out; the
--- version is in two keys, so the conflict names none.
+-- nothing at all.  Left out is a voucher that the request does not name, that is not in the state to begin with, or whose
+-- version another takes first; the version is in two keys, so the conflict names none.
 -- $1 stock_ids, $2 claim_nos, $3 HOLD, RELEASE or VOID, $4 state before, $5 state after, $6 number of the request that two
 -- persons agreed on, $7 the instant, null for the server's clock
 WITH due AS (
@@ -14,6 +14,7 @@ WITH due AS (
         WHERE e.stock_no = c.stock_no AND e.claim_no = c.claim_no
         ORDER BY e.version DESC LIMIT 1
     ) AS l ON true
+    JOIN admin_requests q ON q.request_no = $6 AND a.stock_id || ':' || a.claim_no = ANY (string_to_array(q.target, ' '))
     WHERE coalesce(l.to_state, 'ISSUED') = $4
       AND EXISTS (SELECT FROM events m WHERE m.stock_no = s.stock_no AND m.kind = 'MINT')
 ), event AS (
