@@ -29,6 +29,7 @@ MONEY_MAX_FEN = 10**13  # a hundred billion yuan
 TIER_MAX = 99
 ENTRIES_MAX = 200  # of any list
 NAME_CHARACTERS_MAX = 64
+NOTICE_CHARACTERS_MAX = 200
 CAMPAIGN_ID_CHARACTERS_MAX = 32
 CODE_CHARACTERS_MAX = 16
 
@@ -128,6 +129,8 @@ class Campaign(_Table):
         limit_scope: Whether a user may have one voucher of a class and tier in each round or in the campaign.
         per_user_per_round: Vouchers that a user may have in a round, over all its stocks; None for no such limit.
         eligible_regions: First digits of the division codes whose residents may claim.
+        hotline: Whom citizens call (客服电话); None if nobody is named.
+        notice: What the organiser announces on the activity page (公告); None for nothing.
     """
 
     campaign_id: CampaignId
@@ -144,6 +147,8 @@ class Campaign(_Table):
     classes: Annotated[tuple[VoucherClass, ...], _ENTRIES]
     rounds: Annotated[tuple[Round, ...], _ENTRIES]
     merchants: Merchants
+    hotline: Annotated[str, _written_as(r"[0-9][0-9 -]*", 20, "must be a telephone number")] | None = None
+    notice: Annotated[str, Field(min_length=1, max_length=NOTICE_CHARACTERS_MAX)] | None = None
 
     def stocks(self) -> Iterator[Stock]:
         """Give every stock, round by round in the order of the file."""
@@ -192,7 +197,9 @@ class Campaign(_Table):
 
     def document(self) -> dict[str, Any]:
         """Return the campaign as JSON can hold it, instants in ISO 8601."""
-        return self.model_dump(mode="json")
+        # What is not said is left out: a campaign that was stored before there was room for it has the same document.
+        unsaid = {name for name in ("hotline", "notice") if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=unsaid)
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Self:

@@ -129,9 +129,9 @@ async def test_a_rehearsal_makes_users_up(site: Site) -> None:
     assert (await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=headers)).status_code == 201
 
 
-async def test_outside_a_rehearsal_nobody_is_made_up(api: httpx.AsyncClient) -> None:
+async def test_outside_a_rehearsal_nobody_is_made_up(site: Site) -> None:
     """In production the route is not there."""
-    answer = await api.post("/rehearsal/token")
+    answer = await (await site.serve(rehearsal=False)).post("/rehearsal/token")
     assert (answer.status_code, answer.json()["code"]) == (404, "RESOURCE_NOT_EXISTS")
 
 

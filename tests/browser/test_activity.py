@@ -199,7 +199,7 @@ async def test_without_a_connection_the_user_is_told_what_to_do(shown: Shown, vi
 async def test_the_app_passes_the_token(make_site: SiteOf, campaign_id: str, visit: Visit) -> None:
     """Outside a rehearsal nobody is made up; a token in the fragment signs in and leaves the address bar."""
     async with make_site(small_campaign(campaign_id)) as site:
-        api = await site.serve()
+        api = await site.serve(rehearsal=False)
         page = await visit(str(api.base_url))
         await expect(page.locator("#notice")).to_have_text("请从 App 进入")
         token = site.bearer("u1")["Authorization"].removeprefix("Bearer ")

@@ -2,7 +2,7 @@
 
 import { ask, clock, user } from "./service.js";
 import { pause, pursue, shown } from "./states.js";
-import { $, make, rules, shop, showCode, stockCard, voucherCard, write } from "./views.js";
+import { $, make, roundName, rules, shop, showCode, stockCard, voucherCard, write, writeHotline } from "./views.js";
 import { countdown, instant, speak, spoken, t, timeOfDay } from "./words.js";
 
 const TICK_MS = 200;
@@ -53,9 +53,12 @@ async function readCampaign(id) {
 }
 
 function drawCampaign() {
-  const { name, organiser, merchants } = page.campaign;
+  const { name, organiser, merchants, notice, hotline } = page.campaign;
   write($("title"), name);
   write($("organiser"), organiser);
+  write($("board"), notice ? t("board", { notice }) : "");
+  $("board").hidden = !notice;
+  writeHotline($("hotline"), hotline);
   $("rule-list").replaceChildren(...rules(page.campaign));
   const towns = merchants.towns.map((each) => make("option", { value: each }, each));
   $("town").replaceChildren(make("option", { value: "" }, t("every_town")), ...towns);
@@ -68,7 +71,8 @@ function drawStocks() {
   const rounds = [...new Set([...page.stocks.values()].map((stock) => stock.round_id))];
   page.round ||= rounds.find((id) => inRound(id).some((stock) => !isOver(stock))) ?? rounds.at(-1);
   $("rounds").replaceChildren(...rounds.map((id) => {
-    const name = page.campaign?.rounds.find((each) => each.round_id === id)?.name ?? id;
+    const round = page.campaign?.rounds.find((each) => each.round_id === id);
+    const name = round ? roundName(round) : id;
     const time = instant(inRound(id)[0].opensMs, clock.now());
     return choice(`${name} ${time}`, id === page.round, () => { page.round = id; drawStocks(); });
   }));
@@ -143,6 +147,7 @@ async function readVouchers() {
 function drawVouchers() {
   const of = { PENDING: "ISSUED", VOID: "EXPIRED" };
   const cards = [...page.held.values()].filter((each) => (of[each.state] ?? each.state) === page.filter)
+    .sort((one, other) => one.availableMs - other.availableMs || one.stock_id.localeCompare(other.stock_id))
     .map((each) => voucherCard(each, page.campaign, (voucher) => showCode(voucher, page.campaign)));
   $("vouchers").replaceChildren(...cards);
   $("filters").replaceChildren(...FILTERS.map((each) =>

@@ -2,7 +2,7 @@
 
 import { clock } from "./service.js";
 import { picture } from "./qr.js";
-import { instant, t, yuan } from "./words.js";
+import { instant, spoken, t, yuan } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
 
@@ -65,7 +65,7 @@ export function voucherCard(voucher, campaign, open) {
   const what = campaign?.classes.find((each) => each.class_code === voucher.class)?.merchant_categories ?? [];
   const lines = [make("p", { class: "small" }, t("valid_until", { time: instant(untilMs, clock.now()) }))];
   if (voucher.state === "ISSUED" && days <= 3) lines.push(make("p", { class: "small urgent" }, t("expires_in", { days })));
-  if (what.length) lines.push(make("p", { class: "small" }, t("where", { what: what.join("、") })));
+  if (what.length) lines.push(make("p", { class: "small" }, t("where", { what: listed(what) })));
   const card = make("li", { class: `card ${voucher.state === "ISSUED" ? "" : "over"}`, "data-voucher": voucher.stock_id },
     amount(voucher.discount_fen, voucher.threshold_fen),
     make("div", { class: "about" },
@@ -93,27 +93,39 @@ export function showCode(voucher, campaign) {
 export function shop(merchant, campaign) {
   const tags = merchant.classes.map((code) => make("span", { class: "tag" }, className(code, campaign)));
   return make("li", {}, make("h3", {}, merchant.name, " ", ...tags),
-    make("p", { class: "small" }, `${merchant.town} · ${merchant.address}`), make("p", { class: "small" }, merchant.category));
+    make("p", { class: "small" }, `${merchant.town} · ${merchant.address}`), make("p", { class: "small" }, t(merchant.category)));
+}
+
+/** Return the name of a round in the language of the page. */
+export const roundName = ({ round_id: id, name }) => (spoken() === "en" && /^r\d+$/.test(id) ? t("round", { number: id.slice(1) }) : name);
+
+const listed = (names) => names.map((each) => t(each)).join(t("comma"));
+
+/** Write the telephone number that citizens call, to be tapped. */
+export function writeHotline(place, number) {
+  place.hidden = !number;
+  place.replaceChildren(t("hotline"), make("a", { href: `tel:${(number ?? "").replace(/ /g, "")}` }, number ?? ""));
 }
 
 /** Return the rules, terms and definitions, made from the campaign itself. */
 export function rules(campaign) {
   const now = clock.now();
   const at = (text) => instant(Date.parse(text), now);
-  const values = campaign.classes.map((each) => `${className(each.class_code, campaign)}：` + each.tiers
-    .map((tier) => t("off", { threshold: yuan(tier.threshold_fen), discount: yuan(tier.discount_fen) })).join("、"));
+  const values = campaign.classes.map((each) => `${className(each.class_code, campaign)}${t("colon")}` + listed(each.tiers
+    .map((tier) => t("off", { threshold: yuan(tier.threshold_fen), discount: yuan(tier.discount_fen) }))));
   const limits = [t(campaign.limit_scope === "round" ? "limit_round" : "limit_campaign")];
   if (campaign.per_user_per_round) limits.push(t("limit_max", { count: campaign.per_user_per_round }));
   return [
-    ["rule_rounds", campaign.rounds.map((each) => t("rule_round", { name: each.name, time: at(each.opens_at) }))],
+    ["rule_rounds", campaign.rounds.map((each) => t("rule_round", { name: roundName(each), time: at(each.opens_at) }))],
     ["rule_values", values],
     ["rule_limit", limits],
     ["rule_validity", [t("rule_validity_text", { time: at(campaign.available_until) })]],
-    ["rule_where", campaign.classes.map((each) => `${className(each.class_code, campaign)}：${each.merchant_categories.join("、")}`)],
+    ["rule_where", campaign.classes.map((each) => `${className(each.class_code, campaign)}${t("colon")}${listed(each.merchant_categories)}`)],
     ["rule_pay", campaign.merchants.accepts.map((each) => t(each))],
     ["rule_order", [t("rule_order_text")]],
     ["rule_by", [campaign.organiser]],
     ["rule_platform", [campaign.platform]],
+    ["rule_hotline", campaign.hotline ? [campaign.hotline] : []],
     ["rule_privacy", [t("rule_privacy_text")]],
-  ].flatMap(([key, lines]) => [make("dt", {}, t(key)), ...lines.map((line) => make("dd", {}, line))]);
+  ].filter(([, lines]) => lines.length).flatMap(([key, lines]) => [make("dt", {}, t(key)), ...lines.map((line) => make("dd", {}, line))]);
 }

@@ -27,6 +27,7 @@ const ZH = {
   limit_round: "每人每场每种券限领 1 张", limit_campaign: "每人每种券限领 1 张，各场合计", limit_max: "每人每场合计最多 {count} 张",
   rule_validity: "有效期", rule_validity_text: "{time} 前使用，逾期作废", rule_where: "适用商户", rule_pay: "付款方式",
   payment_code: "向商户出示付款码", scan: "扫描商户收款码", rule_order: "使用说明", rule_order_text: "单笔订单只可使用 1 张消费券，不找零、不兑现、不可转让。",
+  rule_hotline: "客服电话", hotline: "客服电话", board: "公告：{notice}", colon: "：", comma: "、", round: "第 {number} 场",
   rule_by: "主办单位", rule_platform: "发放平台", rule_privacy: "隐私说明", rule_privacy_text: "系统只保存用户编号的加密摘要，不保存姓名与手机号。",
 };
 
@@ -57,7 +58,14 @@ const EN = {
   limit_round: "One voucher of each kind per person and round", limit_campaign: "One voucher of each kind per person", limit_max: "{count} vouchers per person and round at most",
   rule_validity: "Validity", rule_validity_text: "To be used before {time}", rule_where: "Where", rule_pay: "How to pay",
   payment_code: "Show your payment code to the shop", scan: "Scan the shop's code", rule_order: "Use", rule_order_text: "One voucher an order; no change, no cash, not transferable.",
+  rule_hotline: "Hotline", hotline: "Hotline", board: "Notice: {notice}", colon: ": ", comma: ", ", round: "Round {number}",
   rule_by: "Organiser", rule_platform: "Platform", rule_privacy: "Privacy", rule_privacy_text: "Only a keyed hash of your user number is stored, neither name nor telephone number.",
+};
+
+// Categories of merchants, which the campaign names in Chinese; one that is not here stays as it is.
+const CATEGORIES = {
+  超市: "supermarkets", 商场: "shopping malls", 百货: "department stores", 家电: "appliances", 家具: "furniture",
+  建材: "building materials", 火锅消费周: "Hotpot Week", 北渡鱼: "Beidu fish", 餐饮: "restaurants",
 };
 
 const ALL = { zh: ZH, en: EN };
@@ -73,7 +81,7 @@ export const spoken = () => language;
 
 /** Return a text with its gaps filled; a key without a text stands for itself. */
 export function t(key, gaps = {}) {
-  return (ALL[language][key] ?? key).replace(/\{(\w+)\}/g, (_, name) => gaps[name] ?? "");
+  return (ALL[language][key] ?? (language === "en" && CATEGORIES[key] || key)).replace(/\{(\w+)\}/g, (_, name) => gaps[name] ?? "");
 }
 
 const two = (number) => String(number).padStart(2, "0");
