@@ -13,6 +13,7 @@ from loadtest.bench import ours
 from loadtest.bench.budget import SOLD_OUT, WON, cpu_us, verdicts
 from loadtest.bench.cpu import Cores, Stat, cpu_us_of, exact_cpu_us_of, processes, rss_bytes_of, tree_of
 from loadtest.bench.figures import Line, Spread, Verdict, column, known, ratios, table
+from loadtest.bench.gate_limit import report as gate_report
 from loadtest.bench.growth import plot_of, report_of
 from loadtest.bench.peers.roster import FASTAPI, FASTIFY, NGINX, POSTGRES, Peer, roster
 from loadtest.bench.servers import report as servers_report
@@ -30,13 +31,8 @@ def figures(server_us: float, store_us: float) -> dict[str, Any]:
 def size(holders: int, claim_us: float) -> dict[str, Any]:
     """Return what the growth gives for one number of holders."""
     weights = {"holder_bytes": 71.0, "entry_bytes": 44.0}
-    return {
-        "holders": holders,
-        "claim_us": claim_us,
-        "first_claims_us": 9.0,
-        "repeat_us": 1.0,
-        "recovery_s": 2.0,
-    } | weights
+    claims_us = [claim_us, claim_us * 2, claim_us * 3]
+    return {"holders": holders, "claim_us": claim_us, "claims_us": claims_us, "repeat_us": 1.0} | weights
 
 
 def test_a_spread_is_the_median_with_the_least_and_the_greatest() -> None:
@@ -169,13 +165,16 @@ def test_a_plot_is_a_document_with_a_mark_for_each_point() -> None:
 
 
 def test_growth_is_held_against_the_smallest_stock() -> None:
-    """The last size is compared with the first; the weight is of a holder with its entry."""
+    """The last size is compared with the first turn by turn; the weight is of a holder with its entry."""
     sizes = [size(10_000, 5.0), size(100_000, 9.0), size(1_000_000, 6.0)]
-    report = report_of(sizes)
+    recoveries = [{"quantity": 1_000_000, "holders": 500_000, "seconds": 2.5}]
+    report = report_of(sizes, recoveries)
     assert "claim with 1,000,000 holders against 10,000, CPU of the gate" in report
     assert "1.20 (1.20 to 1.20)" in report
     assert "115 (115 to 115)" in report
-    assert plot_of(sizes).count("<circle") == 9
+    assert "1,000,000  500,000  2.50" in report
+    assert plot_of(sizes, recoveries).count("<circle") == 7
+    assert plot_of(sizes, []).count("<circle") == 6
 
 
 def test_every_way_to_serve_is_there_with_each_number_of_processes() -> None:
@@ -211,3 +210,8 @@ def test_more_processes_than_cores_are_not_taken_for_scaling() -> None:
 def test_memory_is_that_of_the_whole_tree() -> None:
     """This process alone holds some megabytes."""
     assert rss_bytes_of([os.getpid()]) > 1_000_000
+
+
+def test_the_gates_limit_is_what_a_core_has_time_for() -> None:
+    """A claim of 10 µs is a hundred thousand a second."""
+    assert "10.0 (8.0 to 12.0)    100,000" in gate_report({256: [(8.0, 1.0), (10.0, 2.0), (12.0, 2.0)]})
