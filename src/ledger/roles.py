@@ -12,6 +12,8 @@ from ledger.statements import statement
 OWNER, SERVICE, AUDITOR = "grab_owner", "grab_service", "grab_auditor"
 
 _ROLES = Path(__file__).parent / "roles.sql"
+_ATTEMPTS = 5  # where others read the tables that get another owner, one of them has to give way
+
 _LOCK = statement("lock")
 _UNLOCK = statement("unlock")
 _SELECT_POWERS = statement("select_powers_over_journals")
@@ -25,11 +27,18 @@ async def create(connection: asyncpg.Connection) -> None:
 
     Raises:
         asyncpg.InsufficientPrivilegeError: The connection may not do this.
+        asyncpg.DeadlockDetectedError: Others did not give way, again and again.
     """
     await connection.execute(_LOCK, MIGRATION, 0)
     try:
-        async with connection.transaction():
-            await connection.execute(_ROLES.read_text(encoding="utf-8"))
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                async with connection.transaction():
+                    await connection.execute(_ROLES.read_text(encoding="utf-8"))
+                break
+            except asyncpg.DeadlockDetectedError:
+                if not left:
+                    raise
     finally:
         if not connection.is_closed():
             await connection.execute(_UNLOCK, MIGRATION, 0)

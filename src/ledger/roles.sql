@@ -20,11 +20,13 @@ DECLARE
     each record;
 BEGIN
     FOR each IN
-        SELECT relname AS name, relkind = 'r' AS is_table
+        SELECT relname AS name, relkind = 'r' AS is_table, pg_get_userbyid(relowner) AS owner
         FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')
     LOOP
-        EXECUTE format('ALTER TABLE %I OWNER TO grab_owner', each.name);
+        IF each.owner <> 'grab_owner' THEN  -- it locks the table, and others read meanwhile
+            EXECUTE format('ALTER TABLE %I OWNER TO grab_owner', each.name);
+        END IF;
         EXECUTE format('REVOKE ALL ON %I FROM PUBLIC, grab_service, grab_auditor', each.name);
         EXECUTE format('GRANT SELECT ON %I TO grab_service, grab_auditor', each.name);
         IF each.is_table AND each.name NOT IN ('schema_migrations', 'posting_rules') THEN
@@ -39,7 +41,7 @@ BEGIN
 END $$;
 
 -- What changes at all, column by column; all else is a journal, and balances move with the rights of their owner.
-GRANT UPDATE (paused) ON stocks TO grab_service;
+GRANT UPDATE (paused, paused_until, pause_deed_no) ON stocks TO grab_service;
 GRANT UPDATE (epoch, gate_run_id, sealed_at) ON rounds TO grab_service;
 GRANT UPDATE (state, decision_no) ON merchants TO grab_service;
 GRANT UPDATE (revoked_at) ON clients TO grab_service;
