@@ -19,6 +19,8 @@ import uvloop
 from loadtest.chaos.faults import FAULTS
 from loadtest.chaos.run import ChaosImpossible, run
 
+_LOG_LINES = 60  # of the service's log that are shown when a run did not go well
+
 
 def main() -> int:
     """Run it from the command line."""
@@ -35,6 +37,7 @@ def main() -> int:
     try:
         outcome = uvloop.run(run(options.seed, options.minutes, directory, options.only))
     except ChaosImpossible as error:
+        print(_last_lines(directory), file=sys.stderr)
         print(f"{error}; seed {options.seed}; everything is kept in {directory}", file=sys.stderr)
         return 2
     print("\n".join(["", *outcome.lines(), "", "every promise was kept" if outcome.ok else "A PROMISE WAS BROKEN"]))
@@ -44,8 +47,16 @@ def main() -> int:
     if outcome.ok and not options.keep:
         shutil.rmtree(directory)
     else:
-        print(f"everything is kept in {directory}")
+        print(f"seed {options.seed}; everything is kept in {directory}")
+    if not outcome.ok:
+        print(_last_lines(directory))
     return 0 if outcome.ok else 1
+
+
+def _last_lines(directory: Path) -> str:
+    log = directory / "site.log"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return "\n".join(lines[-_LOG_LINES:])
 
 
 if __name__ == "__main__":

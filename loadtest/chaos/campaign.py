@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 CAMPAIGN_ID = "chaos"
 CLASSES = ("general", "dining")
 _DISCOUNT_FEN = 3_000
-_CALM_S = 12.0
+_CALM_S = 18.0  # the last fault may reach into it; what is left is sold before the round closes
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Plan:
         round_s: From one opening to the next.
         calm_s: The end of a round in which nothing is broken any more and the rest is sold.
         quantity: Vouchers of each of a round's two stocks.
-        users: Users of a round; each claims both stocks, so demand is above the stock.
+        users: Users who come while things break; each claims both stocks, which last until it is calm.
+        late_users: Users who come in the calm: demand is above the stock in the end.
     """
 
     rounds: int
@@ -29,6 +30,7 @@ class Plan:
     calm_s: float
     quantity: int
     users: int
+    late_users: int
 
     @classmethod
     def of(cls, minutes: float) -> Plan:
@@ -36,7 +38,7 @@ class Plan:
         rounds = max(1, min(8, round(minutes * 60 / 45)))
         round_s = minutes * 60 / rounds
         storm_s = round_s - _CALM_S
-        return cls(rounds, round_s, _CALM_S, quantity=int(storm_s * 35), users=int(storm_s * 40))
+        return cls(rounds, round_s, _CALM_S, int(storm_s * 35), int(storm_s * 28), int(storm_s * 10))
 
     @property
     def storm_s(self) -> float:

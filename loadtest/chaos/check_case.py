@@ -107,12 +107,23 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The ledger at one instant."""
+    """The ledger at one instant, or everything that was seen in it as it was seen first."""
 
     rounds: Mapping[str, Round]
     stocks: Mapping[str, Stock]
     claims: Sequence[Claim]
     dead_letters: Sequence[DeadLetter]
+
+    def with_news_of(self, later: Books) -> Books:
+        """Return these books with what is new in later ones; what has changed meanwhile stays as it was here."""
+        claims = {(claim.stock_id, claim.claim_no): claim for claim in (*later.claims, *self.claims)}
+        letters = {(each.stock_id, each.stream_id): each for each in (*later.dead_letters, *self.dead_letters)}
+        return Books(
+            rounds={**later.rounds, **self.rounds},
+            stocks={**later.stocks, **self.stocks},
+            claims=list(claims.values()),
+            dead_letters=list(letters.values()),
+        )
 
 
 @dataclass(frozen=True, slots=True)

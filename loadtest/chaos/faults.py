@@ -5,49 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import random
 import shutil
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+import asyncpg
 import redis.asyncio as redis
 
+from loadtest.chaos.failover import old_primary
 from loadtest.chaos.interposer import Spoil, interposed
-from loadtest.chaos.site import PARTS, Site
+from loadtest.chaos.scene import Fault, Scene
+from loadtest.chaos.site import Site, until
 
-
-@dataclass(slots=True)
-class Scene:
-    """What a fault may touch.
-
-    Attributes:
-        site: The service.
-        dice: Decides the details; seeded.
-        stock_ids: Of the round that is being sold.
-        fsync: Controls the spoilt disk; None where there is no compiler.
-        kills: How many processes were killed, by part.
-        planted: Stock and stream id of each entry that was written by hand.
-        two_gates: From when to when, in Unix milliseconds, two gates could be reached.
-    """
-
-    site: Site
-    dice: random.Random
-    stock_ids: Sequence[str]
-    fsync: Path | None
-    kills: dict[str, int] = field(default_factory=dict)
-    planted: set[tuple[str, str]] = field(default_factory=set)
-    two_gates: list[tuple[float, float]] = field(default_factory=list)
-
-    def killed(self, part: str) -> None:
-        """Count a kill."""
-        self.kills[part] = self.kills.get(part, 0) + 1
-
-
-Fault = Callable[[Scene], Awaitable[None]]
+_MENDED_WITHIN_S = 30.0
 
 
 def kill(part: str) -> Fault:
@@ -61,10 +32,9 @@ def kill(part: str) -> Fault:
 
 
 async def kill_supervisor(scene: Scene) -> None:
-    """Kill the supervisor and start another, which ends what the first one left."""
+    """Kill the supervisor and start another, which ends in good order what the first one left."""
+    scene.killed("supervisor")
     await scene.site.kill_all_at_the_top()
-    for part in ("supervisor", *PARTS):
-        scene.killed(part)
 
 
 def freeze(part: str, longest_s: float) -> Fault:
@@ -83,12 +53,14 @@ def harm_file(how: str) -> Fault:
 
     async def inject(scene: Scene) -> None:
         directory = scene.site.directory / "valkey"
-        async with scene.site.unattended("valkey"):
-            scene.killed("valkey")
+        async with scene.site.unattended("valkey") as was_killed:
+            if was_killed:
+                scene.killed("valkey")
             files = list(directory.glob("appendonlydir/*.incr.aof"))
-            if how == "wipe":
-                shutil.rmtree(directory / "appendonlydir", ignore_errors=True)
-            for file in files if how != "wipe" else []:
+            if how in ("wipe", "remove"):
+                shutil.rmtree(directory / "appendonlydir" if how == "wipe" else directory, ignore_errors=True)
+                files = []
+            for file in files:
                 content = bytearray(file.read_bytes())
                 if how == "cut":
                     del content[-scene.dice.randint(1, 2000) :]
@@ -100,6 +72,14 @@ def harm_file(how: str) -> Fault:
                 file.write_bytes(content)
 
     return inject
+
+
+async def remove_under_it(scene: Scene) -> None:
+    """Remove the gate's directory while it runs, and wait until it was ended for that."""
+    pid = scene.site.pid("valkey")
+    shutil.rmtree(scene.site.directory / "valkey", ignore_errors=True)
+    await until(lambda: scene.site.pid("valkey") not in (None, pid), "the gate is started anew", _MENDED_WITHIN_S)
+    scene.killed("valkey")
 
 
 def on_gate(work: Callable[[redis.Redis, Scene], Awaitable[object]], hold_s: float = 0.0) -> Fault:
@@ -114,12 +94,22 @@ def on_gate(work: Callable[[redis.Redis, Scene], Awaitable[object]], hold_s: flo
     return inject
 
 
-def setting(name: str, wrong: str, right: str, hold_s: float) -> Fault:
-    """Change a setting of the gate for a while."""
+def setting(choices: Mapping[str, tuple[str, str]], hold_s: float) -> Fault:
+    """Change a setting of the gate for a while: one of ``choices``, from name to what is wrong and what is right."""
 
     async def inject(scene: Scene) -> None:
+        name = scene.dice.choice(sorted(choices))
+        wrong, right = choices[name]
         await on_gate(lambda gate, _: gate.config_set(name, wrong), hold_s)(scene)
-        await on_gate(lambda gate, _: gate.config_set(name, right))(scene)
+
+        async def is_right() -> bool:
+            with contextlib.suppress(redis.RedisError, OSError):
+                async with scene.site.gate() as gate:
+                    await gate.config_set(name, right)
+                    return True
+            return False
+
+        await until(is_right, f"{name} is {right} again", _MENDED_WITHIN_S)
 
     return inject
 
@@ -196,9 +186,11 @@ async def _cut_all(site: Site, server: str) -> None:
 
 async def lock_claims(scene: Scene) -> None:
     """Hold a lock that keeps the ledger from recording."""
-    async with scene.site.vault() as vault, vault.transaction():
-        await vault.execute(_statement("lock_claims"))
-        await asyncio.sleep(scene.dice.uniform(0.5, 3.0))
+    hold_s = scene.dice.uniform(0.5, 3.0)
+    with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        async with scene.site.vault() as vault, vault.transaction():
+            await vault.execute(_statement("lock_claims"), timeout=_MENDED_WITHIN_S)
+            await asyncio.sleep(hold_s)
 
 
 def _statement(name: str) -> str:
@@ -212,9 +204,10 @@ async def two_recoveries(scene: Scene) -> None:
 
 async def kill_a_recovery(scene: Scene) -> None:
     """Begin a recovery and kill it somewhere in the middle."""
-    with contextlib.suppress(TimeoutError):
+    try:
         await asyncio.wait_for(scene.site.grab("recover"), scene.dice.uniform(0.3, 0.8))
-    scene.killed("recovery")
+    except TimeoutError:
+        scene.killed("recovery")
 
 
 async def zombie(scene: Scene) -> None:
@@ -233,81 +226,28 @@ def disk(delay_ms: int, error: int, hold_s: float) -> Fault:
     async def inject(scene: Scene) -> None:
         if scene.fsync is None:
             return
+        pid = scene.site.pid("valkey")
         scene.fsync.write_text(f"{delay_ms} {error}\n")
         await asyncio.sleep(hold_s)
         scene.fsync.unlink()
-        if error:
+        if pid is not None and scene.site.pid("valkey") != pid:
             scene.killed("valkey")
 
     return inject
 
 
-@asynccontextmanager
-async def _replica(site: Site, directory: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, Path]]:
-    """Run a replica of the gate that has caught up."""
-    directory.mkdir(exist_ok=True)
-    socket = directory / "r.sock"
-    async with site.gate() as gate:
-        program = str((await gate.info("server"))["executable"])
-        port = 20000 + (site.pid("valkey") or 0) % 20000
-        await gate.config_set("port", str(port))
-    arguments = [
-        "--port",
-        "0",
-        "--unixsocket",
-        str(socket),
-        "--dir",
-        str(directory),
-        "--replicaof",
-        f"127.0.0.1 {port}",
-    ]
-    arguments += ["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"]
-    process = await asyncio.create_subprocess_exec(program, *arguments, stdout=asyncio.subprocess.DEVNULL)
-    replica = redis.Redis(unix_socket_path=str(socket), decode_responses=True)
-    try:
-        for _ in range(150):
-            with contextlib.suppress(redis.RedisError, OSError):
-                if (await replica.info("replication")).get("master_link_status") == "up":
-                    break
-            await asyncio.sleep(0.02)
-        async with site.gate() as gate:
-            await gate.config_set("port", "0")
-        yield process, socket
-    finally:
-        await replica.aclose()
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-async def old_primary(scene: Scene) -> None:
-    """Promote a replica that lags behind, while the old primary still sells to whoever is connected to it."""
-    site, began_ms = scene.site, time.time() * 1000
-    name = site.directory / "valkey" / "valkey.sock"
-    with contextlib.suppress(redis.RedisError, OSError):
-        async with _replica(site, site.directory / "replica") as (_, socket):
-            async with site.gate() as gate:  # from here on the replica lags
-                await gate.execute_command("CLIENT", "KILL", "TYPE", "replica")  # type: ignore[no-untyped-call]  # as above
-            await asyncio.sleep(scene.dice.uniform(0.2, 1.0))
-            promoted = redis.Redis(unix_socket_path=str(socket), decode_responses=True)
-            await promoted.replicaof("NO", "ONE")
-            await promoted.aclose()
-            name.unlink()
-            name.symlink_to(socket)
-            await site.grab("recover")
-            await asyncio.sleep(scene.dice.uniform(0.5, 2.0))
-            # The old one is fenced for good by its death; the supervisor starts it anew, closed, under its own name.
-            await site.kill("valkey")
-            scene.killed("valkey")
-    scene.two_gates.append((began_ms, time.time() * 1000))
-
+_WRONG_SETTINGS = {  # what the promise rests on; the watch closes the gate until it is right again
+    "appendfsync": ("everysec", "always"),
+    "appendonly": ("no", "yes"),
+    "maxmemory-policy": ("allkeys-lru", "noeviction"),
+    "no-appendfsync-on-rewrite": ("yes", "no"),
+}
 
 FAULTS: dict[str, tuple[int, Fault]] = {
-    "kill api": (8, kill("api")),
-    "kill ledger": (10, kill("ledger")),
-    "kill valkey": (12, kill("valkey")),
-    "kill postgres": (8, kill("postgres")),
+    "kill api": (11, kill("api")),
+    "kill ledger": (12, kill("ledger")),
+    "kill valkey": (14, kill("valkey")),
+    "kill postgres": (11, kill("postgres")),
     "kill supervisor": (2, kill_supervisor),
     "freeze api": (2, freeze("api", 3.0)),
     "freeze ledger": (2, freeze("ledger", 3.0)),
@@ -317,10 +257,12 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "gate file halved": (2, harm_file("halve")),
     "gate file wiped": (2, harm_file("wipe")),
     "gate file damaged": (2, harm_file("damage")),
+    "gate directory removed": (1, harm_file("remove")),
+    "gate directory removed under it": (1, remove_under_it),
     "gate flushed": (2, on_gate(flush)),
     "gate tampered with": (2, on_gate(tamper, 2.5)),
-    "gate out of memory": (1, setting("maxmemory", "1mb", "0", 2.0)),
-    "gate with a lazy fsync": (1, setting("appendfsync", "everysec", "always", 3.0)),
+    "gate out of memory": (1, setting({"maxmemory": ("1mb", "0")}, 2.0)),
+    "gate with a wrong setting": (2, setting(_WRONG_SETTINGS, 3.0)),
     "poisoned entry": (2, on_gate(poison, 0.5)),
     "gate's wire slow": (1, wire("valkey", Spoil(delay_s=0.3), 2.0)),
     "gate's wire cut": (2, wire("valkey", Spoil(cut_after=20_000), 2.0)),

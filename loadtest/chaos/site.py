@@ -136,15 +136,15 @@ class Site:
         await until(lambda: self.signal(part, signal.SIGKILL), f"{part} is killed", 15)
 
     @asynccontextmanager
-    async def unattended(self, part: str) -> AsyncIterator[None]:
-        """Kill a part and keep the supervisor from noticing it meanwhile."""
+    async def unattended(self, part: str) -> AsyncIterator[bool]:
+        """Kill a part and keep the supervisor from noticing it meanwhile; gives whether there was one to kill."""
         assert self._process is not None  # noqa: S101  it was started
         self._process.send_signal(signal.SIGSTOP)
         try:
             pid = self.pid(part)
-            self.signal(part, signal.SIGKILL)
+            was_killed = self.signal(part, signal.SIGKILL)
             await until(lambda: pid is None or not _is_alive(pid), f"{part} is dead", 10)
-            yield
+            yield was_killed
         finally:
             self._process.send_signal(signal.SIGCONT)
 

@@ -111,3 +111,24 @@ async def test_a_gate_without_its_library_is_read_as_closed(books: Books) -> Non
     at_gate = (await read_gate(books.client, read)).stocks[books.stock.stock_id]
     assert not at_gate.is_open
     await books.recover()
+
+
+async def test_what_changes_in_the_ledger_is_told_however_late_it_was_read(books: Books) -> None:
+    """Books that take in later ones keep what they saw first, so a row that was altered between two reads is found."""
+    await books.claim("ann")
+    async with books.working():
+        await books.wait_booked(1)
+        first = await read_books(books.vault)
+        await books.claim("bob")
+        await books.wait_booked(2)
+    second = await read_books(books.vault)
+    [mine] = first.claims
+    forged = replace(
+        second, claims=[replace(each, user_ref="1forged") if each == mine else each for each in second.claims]
+    )
+
+    seen = first.with_news_of(forged)
+
+    assert {each.claim_no for each in seen.claims} == {1, 2}
+    assert mine in seen.claims
+    assert seen.stocks == second.stocks
