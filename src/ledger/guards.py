@@ -16,7 +16,14 @@ GUARDS: Mapping[str, tuple[str, ...]] = {
     "I-1": ("claim_is_of_minted_voucher", "claim_no_is_within_quantity", "voucher_belongs_to_its_stock"),
     "I-2": ("one_owner_per_voucher", "vouchers_pkey"),
     "I-3": ("one_voucher_per_user", "one_nth_voucher_per_user_and_round"),
-    "I-15": ("vouchers_are_append_only", "claims_are_append_only", "dead_letters_are_append_only"),
+    "I-15": (
+        "vouchers_are_append_only",
+        "claims_are_append_only",
+        "dead_letters_are_append_only",
+        "journals_are_append_only",
+        "sealed_blocks_are_append_only",
+        "sealed_rows_are_append_only",
+    ),
 }
 
 

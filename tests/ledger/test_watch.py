@@ -107,6 +107,7 @@ async def _says(books: Books, invariant: str, beginning: str) -> bool:
         ("I-3", "ALTER TABLE claims DROP CONSTRAINT one_voucher_per_user"),
         ("I-15", "ALTER TABLE claims DISABLE TRIGGER claims_are_append_only"),
         ("I-15", "ALTER TABLE vouchers ENABLE TRIGGER vouchers_are_append_only"),
+        ("I-15", "DROP TRIGGER sealed_blocks_are_append_only ON sealed_blocks"),
     ],
 )
 async def test_without_a_guard_of_the_vault_everything_is_closed_and_stays_closed(

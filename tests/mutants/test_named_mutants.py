@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from tests.mutants.guards import guards_of
-from tests.mutants.mutant import ROOT, all_mutants, stale
+from tests.mutants.mutant import ROOT, all_mutants, stale, unguarded
 from tests.mutants.run import needed_tests
 from tests.mutants.workbench import workbench
 
@@ -49,6 +49,11 @@ def test_a_run_that_would_test_the_installed_packages_is_refused() -> None:
 def test_every_mutant_can_be_made() -> None:
     """Each text stands once in its file, each test's file is there, and the catalogue names no guard that is gone."""
     assert stale() == []
+
+
+def test_every_guard_of_the_vault_has_a_test_that_misses_it() -> None:
+    """None is without a test that fails when it is taken away."""
+    assert unguarded() == []
 
 
 async def test_no_guard_of_the_vault_is_overlooked(vault: asyncpg.Connection) -> None:
