@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from grab_service.references import VoucherCodes
 from grab_service.settings import STORES, Settings, variable_of
 from grab_service.store_urls import is_in_the_clear, is_nobody
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
-from ledger import gate_settings, migrate, roles, vault_server
+from ledger import gate_settings, migrate, money, roles, vault_server
 from ledger.gate_settings import WrongSetting
+from ledger.money import Unfunded
 from ledger.vault_server import MintedSample
 
 _GATE_VERSION_MIN = (7, 0)
@@ -140,6 +142,7 @@ async def _look_at_vault(settings: Settings) -> list[Finding]:
             if missing:
                 return [*findings, _fail("vault tables", f"missing: {', '.join(missing)}", "run 'grab migrate'")]
             findings.append(_vault_role(settings, await roles.powers_over_journals(vault)))
+            findings.append(_fund(await money.unfunded(vault)))
             sample = await vault_server.minted_sample(vault)
     except migrate.MigrationRefused as error:
         return [_fail("vault tables", str(error), "run the version that fits")]
@@ -154,6 +157,19 @@ def _vault_role(settings: Settings, journals: Sequence[str]) -> Finding:
         return _pass(name, "not needed in a rehearsal" if journals else "cannot change a journal")
     advice = f"run 'grab migrate --roles' as a superuser, and serve as a member of {roles.SERVICE}"
     return Finding(name, Verdict.WARN, f"could change {len(journals)} journals", advice)
+
+
+def _fund(missing: Sequence[Unfunded]) -> Finding:
+    """Whether every voucher has its money two working days before it is handed out."""
+    late = [each for each in missing if money.today(datetime.now(UTC)) >= each.due_on]
+    if not late:
+        return _pass(
+            "fund", f"{len(missing)} rounds wait for it, none is due" if missing else "received for every round"
+        )
+    told = ", ".join(
+        f"{each.campaign_id} {each.round_id} lacks {each.needed_fen} fen, due {each.due_on}" for each in late
+    )
+    return Finding("fund", Verdict.WARN, told, "nobody can use their vouchers until 'grab fund' has booked it")
 
 
 def _vault_version(vault: asyncpg.Connection) -> Finding:

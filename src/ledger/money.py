@@ -26,6 +26,7 @@ _INSERT_ACCOUNTS = statement("insert_accounts")
 _RECEIVE_FUND = statement("receive_fund")
 _RESERVE_STOCKS = statement("reserve_stocks")
 _SELECT_BALANCES = statement("select_balances")
+_SELECT_UNFUNDED = statement("select_unfunded_rounds")
 
 
 class FundRefused(Exception):
@@ -95,6 +96,27 @@ class Received:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfunded:
+    """A round that has vouchers without money: nobody can use them.
+
+    Attributes:
+        stocks: How many of its stocks.
+        needed_fen: What they need.
+    """
+
+    campaign_id: str
+    round_id: str
+    opens_at: datetime
+    stocks: int
+    needed_fen: int
+
+    @property
+    def due_on(self) -> date:
+        """The day by which the money is to be there, in China: two working days before the opening."""
+        return china.working_days_before(china.day_of(self.opens_at), WORKING_DAYS_AHEAD)
+
+
 @dataclass(frozen=True, slots=True)
 class Balance:
     """What an account holds; ``holder`` is a stock, a merchant or empty."""
@@ -144,6 +166,11 @@ def late_for(received_on: date, openings: Sequence[datetime]) -> tuple[date, ...
     """Return the days of opening that are less than two working days after the money came."""
     days = [china.day_of(opens_at) for opens_at in openings]
     return tuple(day for day in days if received_on > china.working_days_before(day, WORKING_DAYS_AHEAD))
+
+
+async def unfunded(connection: asyncpg.Connection) -> list[Unfunded]:
+    """Return the rounds that have vouchers without money, in their order."""
+    return [Unfunded(**row) for row in await connection.fetch(_SELECT_UNFUNDED)]
 
 
 async def balances(connection: asyncpg.Connection, campaign_id: str) -> list[Balance]:

@@ -139,12 +139,21 @@ class Item:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """By when a campaign must be settled; ``owed_fen`` is what merchants are still owed, whether frozen or not."""
+    """By when a campaign must be settled, and what is not.
+
+    Attributes:
+        settle_by: The first instant at which it is late.
+        days_left: Whole days; negative when it is over.
+        owed_fen: What merchants are still owed, whether frozen or not.
+        owing_fen: What other merchants owe, for goods that came back after they were paid.
+    """
 
     campaign_id: str
     settle_by: datetime
     is_over: bool
+    days_left: int
     owed_fen: int
+    owing_fen: int
     paid_fen: int
 
 

@@ -155,12 +155,18 @@ async def test_killed_in_the_midst_of_the_payout_it_is_paid_once_by_the_next_run
 
 
 async def test_the_deadline_is_told_with_what_is_owed(till: Till) -> None:
-    """By when, whether that is over, and how much merchants are still owed."""
-    await till.redeemed(1)
+    """By when, how many days are left, what merchants are owed and what others owe: these do not cancel out."""
+    first = await till.redeemed(1)
+    start = soon()
+    await settle(till.vault, till.books.campaign.campaign_id, start)
+    await till.refund(first, 10_000, at=start + timedelta(seconds=1))
+    await till.redeemed(2, merchant_no=OTHER_SHOP)
     [deadline] = await settlement.deadlines(till.vault)
     assert deadline.settle_by == till.books.campaign.settle_by
-    assert (deadline.is_over, deadline.owed_fen, deadline.paid_fen) == (False, 3_000, 0)
-    assert (await settlement.deadlines(till.vault, at=deadline.settle_by))[0].is_over
+    assert (deadline.is_over, deadline.days_left) == (False, 59)
+    assert (deadline.owed_fen, deadline.owing_fen, deadline.paid_fen) == (3_000, 3_000, 3_000)
+    [late] = await settlement.deadlines(till.vault, at=deadline.settle_by)
+    assert (late.is_over, late.days_left) == (True, 0)
 
 
 TABLES = ("settlements", "settlement_lines", "settlement_items", "settlement_payouts")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +30,14 @@ from grab_service.keeper import open_the_gate, stored_stocks
 from grab_service.settings import Settings
 from grab_service.snapshot import Snapshot
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
-from ledger import admin, pauses
+from ledger import admin, money, pauses, settlement
 from ledger.admin import Action
 from ledger.audit import AuditReport
 from ledger.audit import audit as audit_stores
+from ledger.money import Unfunded
 from ledger.pauses import Pause, PauseRefused
 from ledger.recover import RecoveryReport
+from ledger.settlement import Deadline
 
 Reason = Annotated[str, typer.Option(help="Why; it stays in the journal.", show_default=False)]
 By = Annotated[
@@ -79,10 +84,12 @@ def resume(
 
 
 def status(*, directory: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Print every stock's figures, as the gate has them now."""
-    picture = asyncio.run(_picture(chosen_settings(directory)))
+    """Print every stock's figures, as the gate has them now, by when to settle, and what money is missing."""
+    picture, deadlines, missing = asyncio.run(_picture(chosen_settings(directory)))
     if as_json:
-        say(f'{picture.body.decode()}{instants.from_ms(_now_ms())}"}}')
+        told = json.loads(f'{picture.body.decode()}{instants.from_ms(_now_ms())}"}}')
+        settlements = [asdict(each) | {"settle_by": instants.from_datetime(each.settle_by)} for each in deadlines]
+        say(json.dumps(told | {"settlements": settlements, "unfunded": [_unfunded(each) for each in missing]}))
         return
     say_table(
         [
@@ -101,6 +108,16 @@ def status(*, directory: DataDirOption = None, as_json: JsonOption = False) -> N
             ),
         ]
     )
+    for deadline in deadlines:
+        left = "OVER" if deadline.is_over else f"{deadline.days_left} days left"
+        owing = f", {deadline.owing_fen} fen owed by merchants" if deadline.owing_fen else ""
+        say(
+            f"{deadline.campaign_id}: settle by {instants.from_datetime(deadline.settle_by)}, {left}, "
+            f"{deadline.owed_fen} fen owed{owing}, {deadline.paid_fen} fen paid"
+        )
+    for each in missing:
+        if money.today(datetime.now(UTC)) >= each.due_on:
+            say(f"{each.campaign_id} {each.round_id}: {each.needed_fen} fen not received, due on {each.due_on}")
 
 
 def recover(
@@ -193,7 +210,7 @@ async def _decide(chosen: Settings, stock_id: str, reason: str, who: Who, *, is_
         return decided
 
 
-async def _picture(chosen: Settings) -> Snapshot:
+async def _picture(chosen: Settings) -> tuple[Snapshot, Sequence[Deadline], list[Unfunded]]:
     async with open_vault(chosen) as vault, open_gate(chosen) as client:
         stocks = await stored_stocks(vault)
         try:
@@ -201,7 +218,12 @@ async def _picture(chosen: Settings) -> Snapshot:
         except GateUnavailable:  # away, or without its library
             counts = [None] * len(stocks)
         figures = list(zip(stocks, counts, strict=True))
-        return snapshot.take(figures, gate_answers=None not in counts, now_ms=_now_ms())
+        picture = snapshot.take(figures, gate_answers=None not in counts, now_ms=_now_ms())
+        return picture, await settlement.deadlines(vault), await money.unfunded(vault)
+
+
+def _unfunded(each: Unfunded) -> dict[str, object]:
+    return asdict(each) | {"opens_at": instants.from_datetime(each.opens_at), "due_on": each.due_on.isoformat()}
 
 
 async def _audit(chosen: Settings) -> AuditReport:
