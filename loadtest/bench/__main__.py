@@ -211,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure the service and its peers in turn.")
     parser.add_argument("--turns", type=int, default=5, help="of each system (%(default)s)")
-    parser.add_argument("--server", choices=("uvicorn", "granian"), default="uvicorn", help="ours (%(default)s)")
+    parser.add_argument("--server", choices=("uvicorn", "granian"), default="granian", help="ours (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="server processes, ours and Python's (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (%(default)s)")
     parser.add_argument("--connections", type=int, default=128, help="kept busy (%(default)s)")

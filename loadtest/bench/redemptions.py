@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--merchants", type=int, default=200, help="at which (%(default)s)")
     parser.add_argument("--connections", type=int, default=128, help="kept busy (%(default)s)")
     parser.add_argument("--warm-up", type=int, default=1_000, help="uses before the measurement (%(default)s)")
-    parser.add_argument("--server", choices=("uvicorn", "granian"), default="uvicorn", help="(%(default)s)")
+    parser.add_argument("--server", choices=("uvicorn", "granian"), default="granian", help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes of the API (%(default)s)")
     parser.add_argument("--json", type=Path, default=_OUTPUT, metavar="FILE", help="the figures (%(default)s)")
     options = parser.parse_args(arguments)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from grab_service.crowd import Crowd
 from grab_service.gate import Counts, Holding, Letter
 
 
@@ -31,6 +32,7 @@ class Memory:
         self._opens_at_s = 0.0
         self._letter: Letter | None = None  # what is said to whoever holds nothing, once holders are final
         self._holders: Mapping[str, Holding] | None = None  # once they are final and read
+        self._crowd: Crowd | None = None  # instead of them, where they are too many
         self._won: dict[str, Holding] = {}
         self.epoch = 0
 
@@ -53,11 +55,20 @@ class Memory:
         is_before = counts.now_ms < counts.opens_ms and counts.held == 0
         self._opens_at_s = asked_at_s + (counts.opens_ms - counts.now_ms) / 1000 if is_before else 0.0
         self._letter = _letter(counts)
-        return self._letter is not None and self._holders is None
+        return self._letter is not None and not self.is_complete
 
-    def remember(self, counts: Counts, holders: Mapping[str, Holding]) -> None:
+    @property
+    def is_complete(self) -> bool:
+        """Whether the holders are known, so that nobody else has to be asked about."""
+        return self._holders is not None or self._crowd is not None
+
+    def remember(self, counts: Counts, holders: Mapping[str, Holding] | Crowd) -> None:
         """Keep the holders of a stock that gets no more; they were read after ``counts``, which said so."""
-        if counts.epoch == self.epoch and len(holders) == counts.held:
+        if counts.epoch != self.epoch or len(holders) != counts.held:
+            return
+        if isinstance(holders, Crowd):
+            self._crowd = holders
+        else:
             self._holders, self._won = holders, {}
 
     def remember_winner(self, user_ref: str, holding: Holding) -> None:
@@ -68,7 +79,7 @@ class Memory:
     def forget(self) -> None:
         """Know nothing any more."""
         self._valid_until_s = self._opens_at_s = 0.0
-        self._letter, self._holders, self._won = None, None, {}
+        self._letter, self._holders, self._crowd, self._won = None, None, None, {}
         self.epoch = 0
 
     def recall(self, user_ref: str, now_s: float) -> Letter | Holding | None:
@@ -82,6 +93,8 @@ class Memory:
             return None
         if self._holders is not None:
             return self._holders.get(user_ref, self._letter)
+        if self._crowd is not None and user_ref not in self._crowd:
+            return self._letter
         if now_s < self._opens_at_s:
             return Letter.NOT_STARTED
         return self._won.get(user_ref)
@@ -105,10 +118,12 @@ class Rate:
 
     Args:
         per_s_max: How many of one user are answered.
+        users_max: How many users are counted; whoever comes after so many others is not held up.
     """
 
-    def __init__(self, per_s_max: int) -> None:
+    def __init__(self, per_s_max: int, users_max: int = 200_000) -> None:
         self._per_s_max = per_s_max
+        self._users_max = users_max
         self._asked: dict[str, int] = {}
         self._until_s = 0.0
 
@@ -116,7 +131,9 @@ class Rate:
         """Count a claim; return whether it is one too many."""
         if now_s >= self._until_s:
             self._asked, self._until_s = {}, now_s + 1.0
-        asked = self._asked[user_ref] = self._asked.get(user_ref, 0) + 1
+        asked = self._asked.get(user_ref, 0) + 1
+        if asked > 1 or len(self._asked) < self._users_max:
+            self._asked[user_ref] = asked
         return asked > self._per_s_max
 
 

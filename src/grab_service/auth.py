@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jwt
@@ -101,20 +101,17 @@ class Authenticator:
             self._remembered.clear()
         self._documents = documents
 
-    def identify(self, authorization: Iterable[bytes]) -> Identity | Distrust:
+    def identify(self, authorization: Sequence[bytes]) -> Identity | Distrust:
         """Return who sent a request with these ``Authorization`` header values."""
-        token: str | None = None
-        for value in authorization:
-            if token is not None:
-                return Distrust.REPEATED
-            token = _bearer_token(value)
-            if token is None:
-                return Distrust.MALFORMED
-        if token is None:
-            return Distrust.MISSING
+        if len(authorization) != 1:
+            return Distrust.REPEATED if authorization else Distrust.MISSING
+        value = authorization[0]
+        if len(value) > TOKEN_BYTES_MAX or value[:7].lower() != b"bearer ":
+            return Distrust.MALFORMED
+        token = value[7:]
         if self._tickets.looks_like_one(token):
             return self._tickets.check(token, time.time())
-        return self._identify_by_jwt(token)
+        return self._identify_by_jwt(token.decode()) if token.isascii() else Distrust.MALFORMED
 
     def _identify_by_jwt(self, token: str) -> Identity | Distrust:
         digest = hashlib.sha256(token.encode()).digest()
@@ -237,15 +234,6 @@ def _are_merchants(value: object) -> bool:
         and len(value) <= _MERCHANTS_MAX
         and all(isinstance(each, str) and _MERCHANT.fullmatch(each) for each in value)
     )
-
-
-def _bearer_token(value: bytes) -> str | None:
-    if len(value) > TOKEN_BYTES_MAX or value[:7].lower() != b"bearer ":
-        return None
-    try:
-        return value[7:].decode("ascii")
-    except UnicodeDecodeError:
-        return None
 
 
 def _read_key_sets(key_sets: KeySets) -> dict[str, _Key]:

@@ -15,7 +15,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from grab_service.gate import Answer, Gate, GateUnavailable
+from grab_service.gate import Answer, Gate, GateUnavailable, Letter
 from grab_service.stock import Stock
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ class Desk:
         batch_max: Users a call may carry.
         waiting_max: Claims that may wait; more are turned away at once.
         observe: Is told how long each call took, in seconds.
+        on_sold_out: Is told the stock's id when a call came back with SOLD_OUT for the last one in it.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Desk:
         batch_max: int,
         waiting_max: int,
         observe: Callable[[float], None] = lambda _: None,
+        on_sold_out: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._gate = gate
         self._stock = stock
         self._interval_s = interval_s
         self._batch_max = batch_max
         self._waiting_max = waiting_max
+        self._on_sold_out = on_sold_out
         self._observe = observe
         self._waiting: deque[tuple[str, asyncio.Future[Answer]]] = deque()
         self._loop = asyncio.get_running_loop()
@@ -98,3 +101,5 @@ class Desk:
         for (_, future), answer in served:
             if not future.done():
                 future.set_result(answer)
+        if served[-1][1].letter == Letter.SOLD_OUT:
+            self._on_sold_out(self._stock.stock_id)

@@ -203,7 +203,8 @@ def _look_at_key_files(settings: Settings) -> list[Finding]:
     except KeyringInvalid as error:
         return [_fail(name, str(error))]
     secrets = [settings.ticket_key_file, settings.voucher_key_file, settings.pepper_file, settings.client_key_file]
-    open_to_others = [str(path) for path in secrets if path and path.stat().st_mode & _OTHERS]
+    secrets.append(settings.ticket_key_other_file)
+    open_to_others = [str(path) for path in secrets if path and path.exists() and path.stat().st_mode & _OTHERS]
     if open_to_others:
         return [Finding(name, Verdict.WARN, f"others may read {', '.join(open_to_others)}", "chmod 600")]
     return [_pass(name, f"all there, {sum(len(each['keys']) for each in keys.key_sets.values())} public")]

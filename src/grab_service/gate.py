@@ -7,7 +7,7 @@ a repeat gives the same answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
@@ -57,8 +57,7 @@ class StreamId(NamedTuple):
         return cls(int(ms), int(seq))
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(NamedTuple):
     """What a winner holds.
 
     Attributes:
@@ -201,13 +200,19 @@ class Gate:
 
     async def holders(self, stock: Stock) -> dict[str, Holding]:
         """Return who holds what; of one instant only if no more is handed out."""
-        found: dict[str, Holding] = {}
+        return {user_ref: Holding.parse(holding) async for user_ref, holding in self._holders(stock)}
+
+    async def holder_refs(self, stock: Stock) -> AsyncIterator[str]:
+        """Yield who holds a voucher, one perhaps more than once; of one instant only if no more is handed out."""
+        async for user_ref, _ in self._holders(stock):
+            yield user_ref
+
+    async def _holders(self, stock: Stock) -> AsyncIterator[tuple[str, str]]:
         try:
             async for user_ref, holding in self._client.hscan_iter(stock.keys.holders, count=_SCAN_COUNT):
-                found[user_ref] = Holding.parse(holding)
+                yield user_ref, holding
         except (redis.RedisError, OSError) as error:
             raise GateUnavailable(str(error)) from error
-        return found
 
     async def progress(self, stock: Stock) -> Progress:
         """Ask how far the ledger is with the stock's stream."""

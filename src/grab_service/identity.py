@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 MERCHANT_SCOPE = "merchant:redeem"
 EVERY_MERCHANT = "*"
@@ -25,8 +25,7 @@ class Issuer(Enum):
         return all(scope.startswith(self.value) for scope in scopes)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """A caller whose token or signature was verified.
 
     Attributes:

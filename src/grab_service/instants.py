@@ -15,6 +15,12 @@ def from_ms(instant_ms: int) -> str:
     return f"{_to_the_second(second)}.{millisecond:03d}+08:00"
 
 
+@lru_cache(maxsize=8)  # at the opening many answers tell the same millisecond
+def written(instant_ms: int) -> bytes:
+    """Write an instant in Unix milliseconds as it goes into an answer."""
+    return from_ms(instant_ms).encode()
+
+
 @lru_cache(maxsize=64)  # every answer tells the time, and those of one second share all but the end
 def _to_the_second(second: int) -> str:
     return datetime.fromtimestamp(second, CHINA_STANDARD_TIME).strftime("%Y-%m-%dT%H:%M:%S")

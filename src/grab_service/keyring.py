@@ -28,6 +28,7 @@ class Keyring:
     Attributes:
         key_sets: The public keys of those whose tokens are believed, each a JSON Web Key Set.
         ticket_key: Signs tickets.
+        other_ticket_key: Its tickets are believed too; None if there is no such key.
         voucher_key: Voucher codes are derived from it.
         pepper: Users' references are derived from it.
         client_key: The secrets of clients with HMAC are derived from it; None where there are none.
@@ -38,6 +39,7 @@ class Keyring:
     voucher_key: bytes = field(repr=False)
     pepper: bytes = field(repr=False)
     client_key: bytes | None = field(repr=False, default=None)
+    other_ticket_key: bytes | None = field(repr=False, default=None)
 
 
 def load(settings: Settings) -> Keyring:
@@ -48,15 +50,19 @@ def load(settings: Settings) -> Keyring:
             rehearsal, the password of a store could be guessed.
     """
     _refuse_weak_passwords(settings)
+    ticket_key, other_ticket_key = read_ticket_keys(settings)
     keyring = Keyring(
         key_sets=read_key_sets(settings),
-        ticket_key=read_secret("ticket_key_file", settings.ticket_key_file),
+        ticket_key=ticket_key,
+        other_ticket_key=other_ticket_key,
         voucher_key=read_secret("voucher_key_file", settings.voucher_key_file),
         pepper=read_secret("pepper_file", settings.pepper_file),
         client_key=read_secret("client_key_file", settings.client_key_file) if settings.client_key_file else None,
     )
     secrets = [keyring.ticket_key, keyring.voucher_key, keyring.pepper]
     secrets += [keyring.client_key] if keyring.client_key else []
+    # While two files change places the same ticket key may be seen in both.
+    secrets += [other_ticket_key] if other_ticket_key not in (None, ticket_key) else []
     if len(set(secrets)) < len(secrets):
         raise KeyringInvalid("ticket key, voucher key, pepper and client key must be different secrets")
     return keyring
@@ -90,6 +96,19 @@ def read_secret(setting: str, path: Path | None) -> bytes:
     if len(set(secret)) < _DIFFERENT_BYTES_MIN:
         raise KeyringInvalid(f"the secret in {path} ({setting}) is not random: write one with 'openssl rand -hex 32'")
     return secret
+
+
+def read_ticket_keys(settings: Settings) -> tuple[bytes, bytes | None]:
+    """Read the key that signs tickets, and the other one whose tickets are believed, if it is there.
+
+    Raises:
+        KeyringInvalid: A file cannot be read, or its secret is too weak.
+    """
+    other = settings.ticket_key_other_file
+    return (
+        read_secret("ticket_key_file", settings.ticket_key_file),
+        read_secret("ticket_key_other_file", other) if other is not None and other.exists() else None,
+    )
 
 
 def read_key_sets(settings: Settings) -> dict[Issuer, Mapping[str, Any]]:

@@ -17,6 +17,7 @@ _HIDDEN = "***"
 _SECRETS = re.compile(
     r"eyJ[\w-]+\.[\w-]+\.[\w-]+"  # JWTs
     r"|\bt1\.\d+\.\d*\.[\w-]+\.[\w-]+"  # tickets
+    r"|\bt2\.[0-9a-f]+\.\d+\.\d*\.[\w-]+\.[0-9a-f]+"
     r"|(?<=://)[^\s/@]*:[^\s/@]+(?=@)"  # user and password of a URL
     r"|(?<=password=)[^\s&]+"
 )

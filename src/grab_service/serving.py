@@ -11,14 +11,17 @@ from pathlib import Path
 
 import uvicorn
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops, RuntimeModes, TaskImpl
+from granian.http import HTTP1Settings
 
 from grab_service import logs
 from grab_service.settings import Settings, variable_of
 
 _FACTORY = "grab_service.api.app:create_app_from_environment"
 _BACKLOG_MAX = 4096  # connections that wait to be accepted: everyone comes in the same second
-_IDLE_S = 75  # the app's connections outlive the countdown
+_IDLE_S = 75  # the app's connections outlive the countdown; Granian bounds slow heads by the same
+_CONNECTIONS_MAX = 50_000  # of one process of Granian; without it the rest would hang at a number made from the backlog
+_HEAD_BYTES_MAX = 65_536  # what Granian buffers of a connection
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  a directory of our own is made there: no disk slows a count down
 
 
@@ -81,8 +84,13 @@ def _serve_with_granian(settings: Settings) -> None:
         interface=Interfaces.ASGI,
         loop=Loops.uvloop,
         http=HTTPModes.http1,
+        # docs/adr/0007 has the measurements.  Granian's own kind of task is no asyncio task: no timeout works in it.
+        runtime_mode=RuntimeModes.st,
+        task_impl=TaskImpl.asyncio,
         websockets=False,
         backlog=_BACKLOG_MAX,
+        backpressure=_CONNECTIONS_MAX,
+        http1_settings=HTTP1Settings(header_read_timeout=_IDLE_S * 1000, max_buffer_size=_HEAD_BYTES_MAX),
         respawn_failed_workers=True,
         workers_kill_timeout=settings.shutdown_grace_s,
         log_access=False,

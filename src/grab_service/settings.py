@@ -64,7 +64,7 @@ class Settings(BaseModel):
     host: Annotated[str, Field(min_length=1, description="Address on which the API listens.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="Port on which the API listens.")] = 8000
     workers: Annotated[int, Unit("processes"), Field(ge=1, le=64, description="How many API processes serve.")] = 1
-    server: Annotated[Literal["uvicorn", "granian"], Field(description="Which ASGI server runs the API.")] = "uvicorn"
+    server: Annotated[Literal["uvicorn", "granian"], Field(description="Which ASGI server runs the API.")] = "granian"
     shutdown_grace_s: Annotated[
         int, Unit("s"), Field(ge=1, le=300, description="How long requests under way may take at a stop.")
     ] = 10
@@ -129,11 +129,20 @@ class Settings(BaseModel):
     gate_batch_max: Annotated[
         int, Unit("claims"), Field(ge=1, le=1000, description="Claims of one stock that one call of the gate carries.")
     ] = 256
+    inflight_max: Annotated[
+        int,
+        Unit("claims"),
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Claims that one process has under way at the stores; more are shed, fairly between stocks.",
+        ),
+    ] = 1000
     claims_waiting_max: Annotated[
         int,
         Unit("claims"),
         Field(ge=1, le=1_000_000, description="Claims of one stock that may wait in one process; more are shed."),
-    ] = 20_000
+    ] = 1000
     snapshot_ms: Annotated[
         int, Unit("ms"), Field(ge=20, le=10_000, description="How often the polled picture of the stocks is renewed.")
     ] = 100
@@ -182,6 +191,10 @@ class Settings(BaseModel):
 
     jwks_file: Annotated[Path | None, Field(description="The app's public keys, a JSON Web Key Set.")] = None
     ticket_key_file: Annotated[Path | None, Field(description="Secret that signs tickets.")] = None
+    ticket_key_other_file: Annotated[
+        Path | None,
+        Field(description="Secret whose tickets are believed too, if the file is there: the one before or to come."),
+    ] = None
     voucher_key_file: Annotated[Path | None, Field(description="Secret that voucher codes are derived from.")] = None
     pepper_file: Annotated[Path | None, Field(description="Secret of the users' references.")] = None
     certificate_key_file: Annotated[

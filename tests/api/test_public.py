@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from grab_service.api import health
+from grab_service.identity import Identity
+from grab_service.tickets import Tickets
 from tests.api.conftest import Site
 from tests.support.wait import wait_until
 
@@ -197,6 +200,40 @@ async def test_a_ticket_does_not_outlive_its_token(site: Site, api: httpx.AsyncC
         response = await api.post("/v1/tickets", headers=site.jwt("u1", expires_in_s=expires_in_s))
         ends_s = datetime.fromisoformat(response.json()["expires_at"]).timestamp()
         assert now_s + lasts_s - 2 <= ends_s <= time.time() + lasts_s
+
+
+async def test_the_key_of_tickets_is_changed_while_the_service_runs(site: Site, tmp_path: Path) -> None:
+    """The next key is believed first, then signs, then stands alone: tickets end with the key that they name."""
+    key, other = tmp_path / "ticket.key", tmp_path / "other.key"
+    old, new = b"0123456789" * 4, b"9876543210" * 4
+    key.write_bytes(old)
+    api = await site.serve(ticket_key_file=key, ticket_key_other_file=other)
+    ends_s = int(time.time()) + 600
+
+    async def is_believed(secret: bytes) -> bool:
+        ticket = Tickets(secret).issue(site.user_ref("u1"), "500110", ends_s)
+        response = await api.get("/v1/me/vouchers", headers={"Authorization": f"Bearer {ticket}"})
+        return response.status_code == 200
+
+    assert (await is_believed(old), await is_believed(new)) == (True, False)
+    other.write_bytes(new)
+    await wait_until(lambda: is_believed(new), "the next key is believed")
+    key.write_bytes(new)
+    other.write_bytes(old)
+
+    async def is_signed_anew() -> bool:
+        ticket = (await api.post("/v1/tickets", headers=site.jwt("u1"))).json()["ticket"]
+        return isinstance(Tickets(new).check(ticket.encode(), 0), Identity)
+
+    await wait_until(is_signed_anew, "tickets are signed with the next key")
+    assert await is_believed(old)
+    other.unlink()
+
+    async def is_over() -> bool:
+        return not await is_believed(old)
+
+    await wait_until(is_over, "the old key is believed no more")
+    assert await is_believed(new)
 
 
 async def test_every_refusal_of_a_claim_is_documented_with_an_example(api: httpx.AsyncClient) -> None:

@@ -88,14 +88,16 @@ class Rush:
 
 def _workers(parent: int) -> list[int]:
     """Return the processes of an API that serve."""
-    found = []
+    of_parent, found = Path(f"/proc/{parent}/cmdline").read_bytes(), []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             ppid = int(stat.read_text().rpartition(")")[2].split()[1])
             command = (stat.parent / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if ppid == parent and b"spawn_main" in command:
+        if ppid == parent and (
+            b"spawn_main" in command or command == of_parent
+        ):  # uvicorn starts them anew, granian forks
             found.append(int(stat.parent.name))
     return found
 

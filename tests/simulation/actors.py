@@ -22,6 +22,7 @@ from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
 from grab_service.confirm import Confirmations
 from grab_service.confirm import Watch as Listener
+from grab_service.crowd import Crowd
 from grab_service.desk import Desk
 from grab_service.gate import Counts, Gate, GateUnavailable, Holding
 from grab_service.stock import Stock
@@ -251,7 +252,7 @@ class StubbornMemory(Memory):
         """Look once."""
         return self.recall("nobody", 0.0) is None and super().learn(counts, asked_at_s + 1e9)
 
-    def remember(self, counts: Counts, holders: Mapping[str, Holding]) -> None:
+    def remember(self, counts: Counts, holders: Mapping[str, Holding] | Crowd) -> None:
         """Remember it as of an epoch that is never over."""
         super().remember(counts, holders)
         if self.recall("nobody", 0.0) is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from grab_service.admission import Memory, Rate
+from grab_service.crowd import Crowd
 from grab_service.gate import Counts, Holding, Letter, StreamId
 
 OPEN = Counts(
@@ -123,3 +125,26 @@ def test_a_user_is_answered_so_often_a_second() -> None:
     assert [rate.is_exceeded("a", 1.0) for _ in range(3)] == [False, False, True]
     assert rate.is_exceeded("b", 1.0) is False
     assert rate.is_exceeded("a", 2.0) is False
+
+
+async def test_of_a_crowd_only_strangers_are_answered() -> None:
+    """Holders that are too many to be known by name are asked about; all others are told that it is over."""
+
+    async def holders() -> AsyncIterator[str]:
+        for user in HOLDERS:
+            yield user
+
+    known = memory()
+    known.learn(SOLD_OUT, 10.0)
+    known.remember(SOLD_OUT, await Crowd.of(holders()))
+    assert known.is_complete
+    assert known.recall("x", 10.1) is Letter.SOLD_OUT
+    assert known.recall("a", 10.1) is None
+    known.learn(replace(SOLD_OUT, epoch=4, free=1, held=2), 10.1)
+    assert known.recall("x", 10.1) is None
+
+
+def test_who_asks_too_often_is_found_among_a_bounded_number_of_users() -> None:
+    """Those who come after as many others are not held up, and not remembered."""
+    rate = Rate(1, users_max=2)
+    assert [rate.is_exceeded(user, 1.0) for user in "aabbcc"] == [False, True, False, True, False, False]

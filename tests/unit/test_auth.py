@@ -271,3 +271,31 @@ def test_good_tokens_use_nothing_of_the_ration() -> None:
     for number in range(10):
         token = sign(claims_of(sub=f"u{number}")).encode()
         assert isinstance(authenticator.identify([b"Bearer " + token]), Identity)
+
+
+def test_a_ticket_of_either_key_is_believed_and_new_ones_are_of_the_first() -> None:
+    """A key is changed in steps: the next one is believed everywhere before anybody signs with it."""
+    old, new = b"o" * 32, b"n" * 32
+    ends_s = int(time.time()) + 60
+    before = Tickets(old).issue("ref", "500110", ends_s).encode()
+    after = Tickets(new).issue("ref", "500110", ends_s).encode()
+    tickets = Tickets(old)
+    assert tickets.check(after, ends_s - 1) is Distrust.SIGNATURE
+    tickets.renew(old, new)
+    assert all(isinstance(tickets.check(each, ends_s - 1), Identity) for each in (before, after))
+    tickets.renew(new, old)
+    assert tickets.issue("ref", "500110", ends_s).encode() == after
+    tickets.renew(new, None)
+    assert tickets.check(before, ends_s - 1) is Distrust.SIGNATURE
+
+
+def test_a_ticket_from_before_keys_had_names_is_still_read() -> None:
+    """Under either key, and not under another."""
+    ends_s = int(time.time()) + 60
+    body = f"t1.{ends_s}.500110.ref".encode()
+    mac = base64.urlsafe_b64encode(hmac.digest(b"t" * 32, body, "sha256")[:16]).rstrip(b"=")
+    for keys in ((b"t" * 32, None), (b"n" * 32, b"t" * 32)):
+        identity = Tickets(*keys).check(body + b"." + mac, ends_s - 1)
+        assert isinstance(identity, Identity)
+        assert (identity.user_ref, identity.region) == ("ref", "500110")
+    assert Tickets(b"n" * 32).check(body + b"." + mac, ends_s - 1) is Distrust.SIGNATURE

@@ -16,6 +16,7 @@ from grab_service.api.reply import Reply
 
 _JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 _TICKET = "t1.1790000000.500110.1AbCdEfGhIjKlMnOpQrStUv.c2lnbmF0dXJlc2lnbmE"
+_NEW_TICKET = "t2.0a1b2c.1790000000.500110.1AbCdEfGhIjKlMnOpQrStUv.00112233445566778899aabbccddeeff"
 _SOLD_OUT = Reply(409, b"", ending=Ending.SOLD_OUT)
 
 
@@ -24,7 +25,7 @@ def _record(message: str, *arguments: object) -> logging.LogRecord:
 
 
 @pytest.mark.parametrize("line", [logs.TextLine(), logs.JsonLine()])
-@pytest.mark.parametrize("secret", [_JWT, _TICKET, "grab:geheim"])
+@pytest.mark.parametrize("secret", [_JWT, _TICKET, _NEW_TICKET, "grab:geheim"])
 def test_no_line_holds_a_secret_or_a_second_line(line: logging.Formatter, secret: str) -> None:
     """Tokens, tickets and passwords are masked; what a caller sends cannot forge a line."""
     text = line.format(_record("got x://%s@127.0.0.1/db\r\nforged\u2028line", secret))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import time
 from collections.abc import Mapping
 from math import ceil
 
@@ -16,13 +15,14 @@ from grab_service.admission import Rate
 from grab_service.api import problems
 from grab_service.api.counter import Counter
 from grab_service.api.ending import Ending
-from grab_service.api.problems import Code
+from grab_service.api.incoming import Incoming
+from grab_service.api.problems import CHINESE, ENGLISH, Code, form
 from grab_service.api.reply import NO_STORE, Reply
-from grab_service.api.scopes import CLAIM_ROUTE, suffices
+from grab_service.api.scopes import CLAIM_ROUTE, TABLE
 from grab_service.auth import Authenticator
 from grab_service.confirm import Outcome
 from grab_service.gate import Answer, GateUnavailable, Holding, Letter
-from grab_service.identity import Distrust
+from grab_service.identity import Distrust, Identity
 
 _ASKS_MAX = 3  # a recovery between claim and confirmation makes a request ask again, this often at most
 
@@ -37,6 +37,10 @@ _REFUSALS: Mapping[str, Code] = {
     Letter.SOLD_OUT: Code.SOLD_OUT,
     Letter.LIMIT: Code.LIMIT_REACHED,
 }
+_FORMS = {
+    language: {letter: form(code, language) for letter, code in _REFUSALS.items()} for language in (CHINESE, ENGLISH)
+}
+_ALLOWED = TABLE[CLAIM_ROUTE]
 
 
 class Claims:
@@ -57,26 +61,34 @@ class Claims:
         self._rate = rate
         self.waits_for_ledger = waits_for_ledger
 
-    async def answer(self, stock_id: str, authorization: list[bytes], language: str, request_id: str) -> Reply:
-        """Answer the claim of whoever the token names on one stock."""
-        identity = self._authenticator.identify(authorization)
-        if isinstance(identity, Distrust):
+    def answer_at_once(self, stock_id: str, incoming: Incoming, now_s: float) -> Reply | str:
+        """Answer the claim of whoever the token names, if that needs no store; else return his reference.
+
+        Args:
+            stock_id: What is claimed.
+            incoming: The request.
+            now_s: This process's monotonic clock.
+        """
+        identity = self._authenticator.identify(incoming.authorization)
+        request_id, language = incoming.request_id, incoming.language
+        if not isinstance(identity, Identity):
             if identity is Distrust.UNCHECKED:
-                return _busy(Ending.BUSY_CHECKS, request_id, language, identity.value)
+                return busy(Ending.BUSY_CHECKS, request_id, language, identity.value)
             return problems.reply(Code.SIGN_ERROR, request_id, language, detail=identity.value)
-        if not suffices(CLAIM_ROUTE, identity.scopes):
+        if _ALLOWED.isdisjoint(identity.scopes):
             return problems.reply(Code.FORBIDDEN, request_id, language)
         counter = self._counters.get(stock_id)
         if counter is None:
             return problems.reply(unknown(self._counters), request_id, language)
         if not identity.region.startswith(counter.eligible_regions):
             return problems.reply(Code.NOT_ELIGIBLE, request_id, language)
-
-        now_s = time.monotonic()
         if self._rate.is_exceeded(identity.user_ref, now_s):
             return problems.reply(Code.FREQUENCY_LIMIT_EXCEED, request_id, language)
-        known = self._recall(counter, identity.user_ref, now_s, language, request_id)
-        return known or await self._claim(counter, identity.user_ref, language, request_id)
+        return self._recall(counter, identity.user_ref, now_s, language, request_id) or identity.user_ref
+
+    async def ask(self, stock_id: str, user_ref: str, incoming: Incoming) -> Reply:
+        """Answer a claim that could not be answered at once."""
+        return await self._claim(self._counters[stock_id], user_ref, incoming.language, incoming.request_id)
 
     def _recall(self, counter: Counter, user_ref: str, now_s: float, language: str, request_id: str) -> Reply | None:
         """Answer from what this process knows; None if the gate must be asked."""
@@ -88,18 +100,19 @@ class Claims:
             if self.waits_for_ledger and not counter.confirmations.is_committed(known, memory.epoch):
                 return None
             return Reply(200, counter.voucher_body(known, replayed=True))
-        return _refusal(known, counter, memory.opens_in_s(now_s), request_id, language)
+        opens_in_s = memory.opens_in_s(now_s) if known is Letter.NOT_STARTED else 0.0
+        return _refusal(known, counter, opens_in_s, request_id, language)
 
     async def _claim(self, counter: Counter, user_ref: str, language: str, request_id: str) -> Reply:
         has_won = False
         for _ in range(_ASKS_MAX):
             queued = counter.desk.claim(user_ref)
             if queued is None:
-                return _busy(Ending.BUSY_QUEUE, request_id, language, "Too many claims are waiting.")
+                return busy(Ending.BUSY_QUEUE, request_id, language, "Too many claims are waiting.")
             try:
                 answer = await queued
             except GateUnavailable:
-                return _busy(Ending.BUSY_GATE, request_id, language, "The gate did not answer.")
+                return busy(Ending.BUSY_GATE, request_id, language, "The gate did not answer.")
             if answer.epoch < counter.vault_epoch:
                 return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate is being recovered.")
             if answer.holding is None:
@@ -130,7 +143,8 @@ def _pending(stock_id: str) -> Reply:
     return Reply(202, body, headers=(NO_STORE, (b"retry-after", str(wait_s).encode())))
 
 
-def _busy(ending: Ending, request_id: str, language: str, detail: str) -> Reply:
+def busy(ending: Ending, request_id: str, language: str, detail: str) -> Reply:
+    """Return that a claim was turned away, and for what reason it is counted."""
     return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail=detail, ending=ending)
 
 
@@ -140,8 +154,7 @@ def unknown(catalogue: Mapping[str, object]) -> Code:
 
 
 def _refusal(letter: str, counter: Counter, opens_in_s: float, request_id: str, language: str) -> Reply:
-    code = _REFUSALS[letter]
-    if code is not Code.NOT_STARTED:
-        return problems.reply(code, request_id, language)
-    wait_s = max(1, ceil(opens_in_s))
-    return problems.reply(code, request_id, language, retry_after_s=wait_s, opens_at=counter.opens_at)
+    if letter != Letter.NOT_STARTED:
+        return _FORMS[language][letter].filled_in(request_id)
+    made = form(Code.NOT_STARTED, language, None, counter.opens_at)
+    return made.filled_in(request_id, max(1, ceil(opens_in_s)))

@@ -28,6 +28,7 @@ class Ending(IntEnum):
     BUSY_RECOVERING = 17
     TOO_OFTEN = 18
     BUSY_CHECKS = 19
+    BUSY_PLACES = 20
 
     @property
     def outcome(self) -> str:
@@ -40,6 +41,7 @@ SHED_REASONS = {
     Ending.BUSY_GATE: "gate_unavailable",
     Ending.BUSY_RECOVERING: "recovering",
     Ending.BUSY_CHECKS: "failed_checks",
+    Ending.BUSY_PLACES: "places_taken",
 }
 # Plain numbers: an addition to a member of an enumeration costs several times as much.
 OF_STATUS = {200: int(Ending.REPLAY), 201: int(Ending.OK), 202: int(Ending.PENDING)}

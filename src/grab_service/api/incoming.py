@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import re
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from starlette.types import Message, Receive, Scope
 
@@ -20,31 +20,60 @@ _LENGTH_DIGITS_MAX = 15  # no body is so long, and reading a number of thousands
 _BODY_S = 5.0  # a small body comes in one piece, or its sender holds the connection for its own sake
 
 
-@dataclass(slots=True)
 class Incoming:
-    """The facts of one request.
+    """The facts of one request; those that few routes need are read from the headers when they are asked for.
+
+    Args:
+        headers: The headers; the last of a name counts.
+        request_id: Where the caller names none.
 
     Attributes:
         request_id: The caller's ``Request-Id`` if it is a sane one, else one of ours.
         language: Of the messages in the answer.
         authorization: Every ``Authorization`` header, so that a second one can be refused.
-        if_none_match: The ``If-None-Match`` header.
-        content_type: The media type of the body.
         has_body: Whether the headers announce a body.
-        body_length: The announced length, None when it is not told or not a number.
         identity: Who is asking, once the request was admitted to a route that is not for everybody.
         replay: The body of a signed request, which is read twice: to compare it, and by the route.
     """
 
-    request_id: str
-    language: str
-    authorization: list[bytes]
-    if_none_match: bytes | None = None
-    content_type: bytes = b""
-    has_body: bool = False
-    body_length: int | None = None
-    identity: Identity | None = None
-    replay: Replay | None = None
+    __slots__ = ("_known", "authorization", "has_body", "identity", "language", "replay", "request_id")
+
+    def __init__(self, headers: Sequence[tuple[bytes, bytes]], request_id: str) -> None:
+        known = self._known = dict(headers)
+        authorization = known.get(b"authorization")
+        if authorization is None:
+            self.authorization = []
+        elif len(known) == len(headers):
+            self.authorization = [authorization]
+        else:
+            self.authorization = [value for name, value in headers if name == b"authorization"]
+        self.has_body = b"transfer-encoding" in known or (
+            known.get(b"content-length", b"0") != b"0" and self.body_length != 0
+        )
+        theirs = known.get(b"request-id")
+        self.request_id = request_id if theirs is None or not _REQUEST_ID.fullmatch(theirs) else theirs.decode()
+        accept_language = known.get(b"accept-language")
+        self.language = problems.CHINESE if accept_language is None else problems.language_of(accept_language)
+        self.identity: Identity | None = None
+        self.replay: Replay | None = None
+
+    @property
+    def if_none_match(self) -> bytes | None:
+        """The ``If-None-Match`` header."""
+        return self._known.get(b"if-none-match")
+
+    @property
+    def content_type(self) -> bytes:
+        """The media type of the body."""
+        return self._known.get(b"content-type", b"")
+
+    @property
+    def body_length(self) -> int | None:
+        """The announced length, None when it is not told or not a number."""
+        value = self._known.get(b"content-length")
+        if value is None or not value.isdigit() or len(value) > _LENGTH_DIGITS_MAX:
+            return None
+        return int(value)
 
 
 class Replay:
@@ -80,31 +109,13 @@ class Reception:
         self._process = secrets.token_hex(4)
         self._numbers = itertools.count(1)
 
+    def new_id(self) -> str:
+        """Return a request id that no other request has."""
+        return f"{self._process}-{next(self._numbers):x}"
+
     def read(self, scope: Scope) -> Incoming:
         """Read the headers of a request."""
-        request_id: str | None = None
-        accept_language: bytes | None = None
-        incoming = Incoming("", problems.CHINESE, [])
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                incoming.authorization.append(value)
-            elif name == b"request-id":
-                request_id = value.decode() if _REQUEST_ID.fullmatch(value) else None
-            elif name == b"accept-language":
-                accept_language = value
-            elif name == b"if-none-match":
-                incoming.if_none_match = value
-            elif name == b"content-type":
-                incoming.content_type = value
-            elif name == b"content-length":
-                incoming.body_length = int(value) if value.isdigit() and len(value) <= _LENGTH_DIGITS_MAX else None
-                incoming.has_body = incoming.body_length != 0
-            elif name == b"transfer-encoding":
-                incoming.has_body = True
-        incoming.request_id = request_id or f"{self._process}-{next(self._numbers):x}"
-        if accept_language is not None:
-            incoming.language = problems.language_of(accept_language)
-        return incoming
+        return Incoming(scope["headers"], self.new_id())
 
 
 async def read_body(incoming: Incoming, receive: Receive, body_bytes_max: int) -> bytes | tuple[Code, str]:

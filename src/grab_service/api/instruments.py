@@ -56,12 +56,10 @@ class Instruments:
 
     Attributes:
         sheets: The sheets.
-        inflight: Claims under way in this process.
     """
 
     def __init__(self, directory: Path | None, journal: Journal) -> None:
         self.sheets = Sheets(directory)
-        self.inflight = 0
         self._journal = journal
         self._one_in = journal.one_in
         self._until_logged = min(1, journal.one_in)  # 0 is never met again: nothing is logged
@@ -130,7 +128,7 @@ class Instruments:
         loop = asyncio.get_running_loop()
         cells = self.sheets.own.cells
         lag = cells((LAG,), len(LAG_BOUNDS_S) + 2)
-        measures = {INFLIGHT: lambda: self.inflight, MEMORY: _resident_bytes, **levels}
+        measures = {MEMORY: _resident_bytes, **levels}
         places = [(cells((name,), is_level=True), measure) for name, measure in measures.items()]
         cpu, cpu_before_us = cells((CPU,)), 0
         while True:

@@ -71,7 +71,7 @@ class _Figures(Collector):
         yield GaugeMetricFamily(
             "grab_gate_clock_offset_seconds",
             "How far the gate's clock is ahead of this machine's.",
-            value=service.gate_clock_offset_s,
+            value=service.probe.clock_offset_s,
         )
         if service.ledger_lag_s is not None:
             yield GaugeMetricFamily(

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import random
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from enum import Enum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from grab_service import instants
@@ -101,6 +102,7 @@ class Problem(Exception):
         self.extensions = extensions
 
 
+@lru_cache(maxsize=256)  # browsers send few different ones
 def language_of(accept_language: bytes | None) -> str:
     """Choose between English and Chinese, which is the default, by ``Accept-Language``."""
     if not accept_language:
@@ -140,43 +142,68 @@ def document(code: Code, request_id: str, language: str, detail: str | None, **e
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Form:
-    """A problem document but for its request id and its time, and the headers that belong to it."""
+class Form:
+    """A problem document but for its request id and its time, and the headers that belong to it.
 
-    status: int
-    parts: tuple[bytes, bytes, bytes]
-    headers: tuple[tuple[bytes, bytes], ...]
+    Nearly every answer is a problem, and there are few that differ in more than these two members.
 
-    def filled_in(self, request_id: str, retry_after_s: int | None, ending: int) -> Reply:
-        before, between, after = self.parts
-        server_time = instants.from_ms(time.time_ns() // 1_000_000).encode()
-        headers = self.headers
+    Args:
+        code: What is wrong.
+        language: ``zh-CN`` or ``en``.
+        detail: A sentence for developers; the English message if None.
+        extensions: Further members of the document.
+        ending: How it is counted if it answers a claim; None for what the code says.
+    """
+
+    __slots__ = ("_after", "_before", "_between", "_ending", "_headers", "_status", "_tells_wait")
+
+    def __init__(
+        self,
+        code: Code,
+        language: str,
+        detail: str | None = None,
+        extensions: Mapping[str, Any] = MappingProxyType({}),
+        ending: Ending | None = None,
+    ) -> None:
+        whole = document(code, _REQUEST_ID, language, detail) | {"server_time": _SERVER_TIME, **extensions}
+        text = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+        self._before, _, rest = text.partition(json.dumps(_REQUEST_ID)[1:-1].encode())
+        self._between, _, self._after = rest.partition(json.dumps(_SERVER_TIME)[1:-1].encode())
+        headers = [NO_STORE, (b"content-language", language.encode())]
+        if code.status == Code.SIGN_ERROR.status:
+            headers.append((b"www-authenticate", b"Bearer"))
+        self._headers = tuple(headers)
+        self._status = code.status
+        self._ending = code.ending if ending is None else int(ending)
+        self._tells_wait = code.status in (Code.FREQUENCY_LIMIT_EXCEED.status, Code.SYSTEM_BUSY.status)
+
+    def filled_in(self, request_id: str, retry_after_s: int | None = None) -> Reply:
+        """Return the answer to one request.
+
+        Args:
+            request_id: The id of the request.
+            retry_after_s: Seconds after which asking again makes sense; 503 and 429 always say one.
+        """
+        server_time = instants.written(time.time_ns() // 1_000_000)
+        body = b"%b%b%b%b%b" % (self._before, request_id.encode(), self._between, server_time, self._after)
+        headers = self._headers
+        if retry_after_s is None and self._tells_wait:
+            retry_after_s = random.randint(*_BUSY_RETRY_S)  # noqa: S311  spreads load, hides nothing
         if retry_after_s is not None:
-            headers = (*headers, (b"retry-after", str(retry_after_s).encode()))
-        body = b"".join((before, request_id.encode(), between, server_time, after))
-        return Reply(self.status, body, PROBLEM_JSON, headers, ending)
+            headers = (*headers, (b"retry-after", b"%d" % retry_after_s))
+        return Reply(self._status, body, PROBLEM_JSON, headers, self._ending)
 
 
-# Nearly every answer is a problem, and there are few that differ in more than these two members.
 _REQUEST_ID, _SERVER_TIME = "\u0001", "\u0002"
 _FORMS_MAX = 1024
 
 
 @lru_cache(maxsize=_FORMS_MAX)
-def _form(code: Code, language: str, detail: str | None, opens_at: str | None) -> _Form:
-    return _make_form(code, language, detail, {} if opens_at is None else {"opens_at": opens_at})
-
-
-def _make_form(code: Code, language: str, detail: str | None, extensions: dict[str, Any]) -> _Form:
-    whole = document(code, _REQUEST_ID, language, detail) | {"server_time": _SERVER_TIME} | extensions
-    text = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
-    before, _, rest = text.partition(json.dumps(_REQUEST_ID)[1:-1].encode())
-    between, _, after = rest.partition(json.dumps(_SERVER_TIME)[1:-1].encode())
-    headers = [NO_STORE, (b"content-language", language.encode())]
-    if code.status == Code.SIGN_ERROR.status:
-        headers.append((b"www-authenticate", b"Bearer"))
-    return _Form(code.status, (before, between, after), tuple(headers))
+def form(
+    code: Code, language: str, detail: str | None = None, opens_at: str | None = None, ending: Ending | None = None
+) -> Form:
+    """Return the form of a problem, made once; ``opens_at`` is a further member if it is told."""
+    return Form(code, language, detail, {} if opens_at is None else {"opens_at": opens_at}, ending)
 
 
 def reply(
@@ -200,10 +227,8 @@ def reply(
         ending: How it is counted if it answers a claim; None for what the code says.
         extensions: Further members of the document.
     """
-    if retry_after_s is None and code.status in (429, 503):
-        retry_after_s = random.randint(*_BUSY_RETRY_S)  # noqa: S311  spreads load, hides nothing
     if extensions.keys() <= {"opens_at"}:
-        form = _form(code, language, detail, extensions.get("opens_at"))
+        made = form(code, language, detail, extensions.get("opens_at"), ending)
     else:
-        form = _make_form(code, language, detail, extensions)
-    return form.filled_in(request_id, retry_after_s, ending or code.ending)
+        made = Form(code, language, detail, extensions, ending)
+    return made.filled_in(request_id, retry_after_s)

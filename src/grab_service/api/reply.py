@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from grab_service.api.ending import Ending
 
 JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
 NO_STORE = (b"cache-control", b"no-store")
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+_BY_STATUS = int(Ending.BY_STATUS)
+_NOT_MODIFIED = int(HTTPStatus.NOT_MODIFIED)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """One answer.
 
     Attributes:
@@ -30,12 +32,21 @@ class Reply:
     body: bytes
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = (NO_STORE,)
-    ending: int = int(Ending.BY_STATUS)
+    ending: int = _BY_STATUS
+
+    def messages(self, request_id: str) -> tuple[Message, Message]:
+        """Return it as the server takes it, with the headers that every answer carries."""
+        status, body, content_type, further, _ = self
+        headers = [(b"request-id", request_id.encode()), _NO_SNIFFING, *further]
+        if status != _NOT_MODIFIED:
+            headers += ((b"content-type", content_type), (b"content-length", b"%d" % len(body)))
+        return (
+            {"type": "http.response.start", "status": status, "headers": headers},
+            {"type": "http.response.body", "body": body},
+        )
 
     async def send(self, send: Send, request_id: str) -> None:
-        """Send it, with the headers that every answer carries."""
-        headers = [(b"request-id", request_id.encode()), (b"x-content-type-options", b"nosniff"), *self.headers]
-        if self.status != HTTPStatus.NOT_MODIFIED:
-            headers += ((b"content-type", self.content_type), (b"content-length", str(len(self.body)).encode()))
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+        """Send it."""
+        start, body = self.messages(request_id)
+        await send(start)
+        await send(body)

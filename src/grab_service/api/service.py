@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -16,7 +16,7 @@ from grab_service.api import trust
 from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
 from grab_service.api.history import History
-from grab_service.api.instruments import GATE_POOL, VAULT_POOL, Instruments
+from grab_service.api.instruments import GATE_POOL, INFLIGHT, VAULT_POOL, Instruments
 from grab_service.api.journal import Journal
 from grab_service.api.pulse import Pulse
 from grab_service.api.till import Till
@@ -26,8 +26,10 @@ from grab_service.campaign import Campaign
 from grab_service.clients import Clients
 from grab_service.confirm import Confirmations, Watch
 from grab_service.desk import Desk
-from grab_service.gate import Counts, Gate, GateUnavailable
+from grab_service.gate import Gate, GateUnavailable
 from grab_service.keyring import Keyring
+from grab_service.places import Places
+from grab_service.probe import Probe
 from grab_service.references import UserRefs, VoucherCodes
 from grab_service.settings import Settings
 from grab_service.snapshot import Snapshot
@@ -54,6 +56,7 @@ class Service:
         counters: The stocks by id.
         campaigns: The campaigns by id.
         claims: Answers claims.
+        places: Counts the claims under way.
         till: Brings uses of vouchers to the vault.
         misses: Who shows voucher codes that nobody knows.
         snapshot: The polled picture of every stock.
@@ -63,13 +66,13 @@ class Service:
         streams: How many screens this process is telling events.
         verdicts: What the continuous watch says of each invariant; empty while nobody watches.
         differences: By how many vouchers it found gate and vault to differ, by kind; empty while nobody watches.
-        gate_clock_offset_s: How far the gate's clock is ahead of this machine's, as exactly as a call takes.
+        probe: Looks at the gate's figures again and again.
         instruments: What the process measures of its own work.
     """
 
     def __init__(self, settings: Settings, keyring: Keyring) -> None:
         self.settings = settings
-        self.tickets = Tickets(keyring.ticket_key)
+        self.tickets = Tickets(keyring.ticket_key, keyring.other_ticket_key)
         self.codes = VoucherCodes(keyring.voucher_key)
         self.user_refs = UserRefs(keyring.pepper)
         self.authenticator = Authenticator(
@@ -94,13 +97,14 @@ class Service:
         self.library_is_ours = False
         self.verdicts: Mapping[str, str] = {}
         self.differences: Mapping[str, int] = {}
-        self.gate_clock_offset_s = 0.0
+        self.places = Places(settings.inflight_max)
         self.instruments = Instruments(settings.counts_dir, Journal(settings.log_one_refusal_in))
         self.history = History(settings.snapshot_ms)
         self.pulse = Pulse(self.instruments.sheets)
         self.used: int | None = None
         self.streams = 0
         self.gate: Gate
+        self.probe: Probe
         self.vault: Vault
         self.till: Till
         self.misses = Misses(settings.unknown_codes_max)
@@ -118,17 +122,24 @@ class Service:
         self._exit.push_async_callback(self.vault.close)
         self.till = Till(self.vault)
         self._keep(self._refresh_catalogue())
+        self.probe = Probe(self.gate, self.counters, settings.holders_remembered_max, self._keep)
+        self._keep(self._keep_looking())
         self._keep(self._refresh_snapshot())
         self._keep(self._check_library())
         self._keep(
             self.instruments.run(
-                {GATE_POOL: lambda: self.gate.busy_connections, VAULT_POOL: lambda: self.vault.busy_connections}
+                {
+                    INFLIGHT: lambda: self.places.taken,
+                    GATE_POOL: lambda: self.gate.busy_connections,
+                    VAULT_POOL: lambda: self.vault.busy_connections,
+                }
             )
         )
         self._keep(self.pulse.run(lambda: self.snapshot.as_of_ms))
         self._keep(self._count_used())
         self._keep(trust.renew_clients(self.clients, self.vault, self._keyring, settings.catalogue_refresh_ms))
         self._keep(trust.renew_key_set(self.authenticator, settings, self._keyring))
+        self._keep(trust.renew_ticket_keys(self.tickets, settings, self._keyring))
 
     async def stop(self) -> None:
         """End the tasks and close the connections."""
@@ -217,6 +228,7 @@ class Service:
                 batch_max=settings.gate_batch_max,
                 waiting_max=settings.claims_waiting_max,
                 observe=self.instruments.script,
+                on_sold_out=self.probe.hurry,
             ),
             confirmations=Confirmations(settings.confirm_timeout_ms / 1000),
             eligible_regions=eligible_regions,
@@ -224,36 +236,19 @@ class Service:
             memory=Memory(settings.memory_ms / 1000, settings.holders_remembered_max),
         )
 
-    async def _refresh_snapshot(self) -> None:
-        known: dict[str, Counts] = {}
+    async def _keep_looking(self) -> None:
+        period_s = min(self.settings.snapshot_ms, self.settings.memory_ms // 2 or self.settings.snapshot_ms) / 1000
         while True:
-            stocks = [counter.stock for counter in self.counters.values()]
-            gate_answers = False
-            asked_at_s = time.monotonic()
-            asked_s = time.perf_counter()
-            if stocks:
-                try:
-                    counts = await self.gate.counts(stocks)
-                    known = {stock.stock_id: count for stock, count in zip(stocks, counts, strict=True)}
-                    gate_answers = True
-                    await self._learn(zip(stocks, counts, strict=True), asked_at_s)
-                except GateUnavailable as error:
-                    if self.snapshot.gate_answers:
-                        _log.warning("the gate does not answer: %s", error)
-            gate_ms = (time.perf_counter() - asked_s) * 1000
-            figures = [(stock, known.get(stock.stock_id)) for stock in stocks]
-            now_ms = _now_ms()
-            self.snapshot = snapshot.take(figures, gate_answers=gate_answers, now_ms=now_ms)
-            self.gate_clock_offset_s = (self.snapshot.as_of_ms - now_ms) / 1000
-            self.history.note(self.snapshot, gate_ms)
-            await asyncio.sleep(self.settings.snapshot_ms / 1000)
+            await self.probe.look()
+            await asyncio.sleep(period_s)
 
-    async def _learn(self, figures: Iterable[tuple[Stock, Counts]], asked_at_s: float) -> None:
-        """Tell the counters' memories; read the holders of a stock that will get no more."""
-        for stock, counts in figures:
-            memory = self.counters[stock.stock_id].memory
-            if memory.learn(counts, asked_at_s) and counts.held <= self.settings.holders_remembered_max:
-                memory.remember(counts, await self.gate.holders(stock))
+    async def _refresh_snapshot(self) -> None:
+        while True:
+            probe = self.probe
+            figures = [(each.stock, probe.figures.get(each.stock.stock_id)) for each in self.counters.values()]
+            self.snapshot = snapshot.take(figures, gate_answers=probe.gate_answers, now_ms=_now_ms())
+            self.history.note(self.snapshot, probe.gate_ms)
+            await asyncio.sleep(self.settings.snapshot_ms / 1000)
 
     async def _check_library(self) -> None:
         ours = resources.library_source()

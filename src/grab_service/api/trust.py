@@ -14,6 +14,7 @@ from grab_service.clients import ClientKey, Clients
 from grab_service.keyring import Keyring, KeyringInvalid
 from grab_service.settings import Settings
 from grab_service.signatures import Algorithm
+from grab_service.tickets import Tickets
 from ledger import clients as stored_clients
 from ledger.clients import KeyRow
 
@@ -58,6 +59,24 @@ async def renew_key_set(authenticator: Authenticator, settings: Settings, keys: 
         except (KeyringInvalid, KeySetInvalid) as error:
             if str(error) != told:
                 _log.error("the keys of tokens stay as they were: %s", error)
+            told = str(error)
+
+
+async def renew_ticket_keys(tickets: Tickets, settings: Settings, keys: Keyring) -> None:
+    """Read the keys of tickets again when a file has changed; what cannot be used changes nothing."""
+    known, told = (keys.ticket_key, keys.other_ticket_key), ""
+    while True:
+        await asyncio.sleep(_KEY_SET_LOOK_S)
+        try:
+            found = await asyncio.to_thread(keyring.read_ticket_keys, settings)
+            if found != known:
+                tickets.renew(*found)
+                known = found
+                _log.info("signing and believing tickets under other keys from now on")
+            told = ""
+        except KeyringInvalid as error:
+            if str(error) != told:
+                _log.error("the keys of tickets stay as they were: %s", error)
             told = str(error)
 
 
