@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import re
 import shutil
 import signal
@@ -16,10 +18,10 @@ import sys
 import tempfile
 import time
 import tomllib
-import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from loadtest.locust import slo
 from loadtest.locust.figures import Figures
 from loadtest.locust.paper import Rehearsal
 from loadtest.storm import audit_of
+from loadtest.watcher import Watcher
 
 ROOT = Path(__file__).parents[1]
 _READY_WITHIN_S = 120.0
@@ -65,16 +68,17 @@ def merchants_of(campaign: dict[str, Any]) -> str:
     return "\n".join(("merchant_no,name,address,town,category,accepts", *lines)) + "\n"
 
 
-def grab(*arguments: str | Path) -> None:
-    """Run a command of the service.
+def grab(*arguments: str | Path, may_say_no: bool = False) -> str:
+    """Run a command of the service, and return what it printed.
 
     Raises:
-        RehearsalImpossible: It failed.
+        RehearsalImpossible: It failed; exit code 1 is no failure where the command ``may_say_no``.
     """
     argv = [sys.executable, "-m", "grab_service", *map(str, arguments)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
+    if done.returncode > may_say_no:
         raise RehearsalImpossible(f"grab {' '.join(map(str, arguments[:2]))}: {done.stderr or done.stdout}")
+    return done.stdout
 
 
 @contextmanager
@@ -82,7 +86,7 @@ def service(options: argparse.Namespace, data: DataDir, campaign: Path) -> Itera
     """Run ``grab up`` meanwhile; yields where it answers.
 
     Raises:
-        RehearsalImpossible: It did not become ready.
+        RehearsalImpossible: It did not become ready, or it did not end when it was told to.
     """
     opening = ("--opens-in", str(options.opens_in), "--workers", str(options.workers))
     where = ("--port", "0", "--data-dir", str(data.root), "--campaign", str(campaign))
@@ -99,22 +103,27 @@ def service(options: argparse.Namespace, data: DataDir, campaign: Path) -> Itera
             time.sleep(0.2)
         yield out.read_text().split()[1]
     finally:
-        process.send_signal(signal.SIGTERM)
+        _end(process, data)
+
+
+def _end(process: subprocess.Popen[bytes], data: DataDir) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
         process.wait(_END_WITHIN_S)
+    except subprocess.TimeoutExpired as error:
+        # Its children have groups of their own, so that they outlive a supervisor that dies.
+        for group in (process.pid, *(int(file.read_text()) for file in data.root.glob("run/*.pid"))):
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
+        process.wait()
+        raise RehearsalImpossible(f"'grab up' did not end within {_END_WITHIN_S:g} s and was killed") from error
 
 
-def stocks_at(url: str) -> list[dict[str, Any]]:
-    """Return the picture of the stocks."""
-    with urllib.request.urlopen(f"{url}/v1/stock", timeout=10) as answer:  # noqa: S310  the loopback
-        rows: list[dict[str, Any]] = json.load(answer)["stocks"]
-    return rows
-
-
-def booked_stocks_at(url: str) -> list[dict[str, Any]]:
+def booked_stocks(watcher: Watcher) -> list[dict[str, Any]]:
     """Return the picture of the stocks once nothing is on its way to the ledger any more, or after a minute."""
     until_s = time.monotonic() + _BOOKED_WITHIN_S
     while True:
-        rows = stocks_at(url)
+        rows = watcher.picture()
         if all(row["claimed"] == row["booked"] for row in rows) or time.monotonic() > until_s:
             return rows
         time.sleep(0.5)
@@ -131,7 +140,7 @@ def run_people(options: argparse.Namespace, data: DataDir, url: str) -> None:
     argv += ["--host", url, "--processes", str(options.processes), "--stop-timeout", "5", "--only-summary"]
     argv += ["--data-dir", str(data.root), "--people", str(options.people), "--tail-s", str(options.tail_s)]
     argv += ["--slo", str(options.slo), "--figures", str(to / "figures.json"), "--html", str(to / "locust.html")]
-    argv += ["--csv", str(to / "locust"), "--json-file", str(to / "locust")]
+    argv += ["--json-file", str(to / "locust")]
     code = subprocess.run(argv, check=False, cwd=ROOT).returncode
     if not (to / "figures.json").is_file():
         raise RehearsalImpossible(f"locust ended with {code} and left no figures")
@@ -155,9 +164,12 @@ def rehearse(options: argparse.Namespace, data: DataDir) -> Rehearsal:
         here = ("--data-dir", data.root)
         grab("merchants", "import", merchants_file, "--approve", "--reason", "rehearsal", *here)
         grab("fund", campaign["campaign_id"], str(campaign["fund_fen"]), "--reference", "rehearsal", *here)
-        before = stocks_at(url)
-        run_people(options, data, url)
-        after = booked_stocks_at(url)
+        versions = versions_of(json.loads(grab("doctor", "--json", *here, may_say_no=True)))
+        watcher = Watcher(url)
+        before = watcher.picture()
+        with watcher.watching():
+            run_people(options, data, url)
+        after = booked_stocks(watcher)
         verdict = audit_of(data)
     figures = Figures.read(options.output / "figures.json")
     opens_at = datetime.fromisoformat(before[0]["opens_at"])
@@ -166,8 +178,13 @@ def rehearse(options: argparse.Namespace, data: DataDir) -> Rehearsal:
         "进程": f"API {options.workers} 个，压测 {options.processes} 个，与 Valkey、PostgreSQL、入账进程同在一台机器",
         "处理器": f"{len(_processors())} 核",
         "请求": f"{figures.total('requests'):,} 次，失败 {figures.total('failures'):,} 次",
+        "版本": versions,
     }
-    rows = [row for row in after if row["round_id"] == before[0]["round_id"]]
+    rows = [
+        {**row, "lag_max": watcher.lag_max.get(row["stock_id"], 0)}
+        for row in after
+        if row["round_id"] == before[0]["round_id"]
+    ]
     return Rehearsal(
         campaign["name"],
         opens_at.strftime("%Y-%m-%d %H:%M:%S（北京时间）"),
@@ -180,6 +197,18 @@ def rehearse(options: argparse.Namespace, data: DataDir) -> Rehearsal:
     )
 
 
+def versions_of(doctor: dict[str, Any]) -> str:
+    """Return what was rehearsed: the service with its commit, if this is a checkout, and both servers."""
+    found = {each["name"]: each["detail"] for each in doctor["checks"]}
+    argv = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        commit = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        commit = ""
+    service = f"grab-service {version('grab-service')}" + (f"（提交 {commit}）" if commit else "")
+    return "，".join((service, found["gate version"], found["vault version"], f"Python {platform.python_version()}"))
+
+
 def _processors() -> list[str]:
     return re.findall(r"^processor\s", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
 
@@ -187,8 +216,18 @@ def _processors() -> list[str]:
 def leave(report: Rehearsal, directory: Path) -> None:
     """Write the page and the verdict."""
     (directory / "report.html").write_text(report.page(), encoding="utf-8")
+    # With a mark of its order of bytes, so that a spreadsheet reads the Chinese.
+    (directory / "figures.csv").write_text(report.sheet(), encoding="utf-8-sig")
     verdict = {"ok": report.is_good, "slo": slo.to_json(report.judged), "audit": report.audit, "stocks": report.stocks}
     (directory / "verdict.json").write_text(json.dumps(verdict, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def keep_logs(data: DataDir, directory: Path) -> None:
+    """Copy what the service and its parts have logged beside the report, for who looks for the cause."""
+    to = directory / "log"
+    to.mkdir(exist_ok=True)
+    for file in (*data.root.glob("log/*"), *data.root.glob("up.*")):
+        shutil.copy(file, to)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -201,8 +240,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             report = rehearse(options, data)
         except (RehearsalImpossible, slo.SloInvalid, OSError) as error:
-            print(f"rehearse: {error}", file=sys.stderr)
+            keep_logs(data, options.output)
+            print(f"rehearse: {error}\nrehearse: logs are in {options.output / 'log'}", file=sys.stderr)
             return 2
+        if not report.is_good:
+            keep_logs(data, options.output)
     leave(report, options.output)
     for each in report.judged:
         print(f"{'met   ' if each.is_good else 'MISSED'} {each.level.name}: {each.reached}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from loadtest.locust import charts
+from loadtest.locust import charts, words
 from loadtest.locust.figures import INTENDED, Figures
 from loadtest.locust.slo import Judged
 
@@ -59,6 +62,7 @@ class Rehearsal:
         """Return the page; it needs no other file."""
         parts = (
             self._head(),
+            _section("结论", f"<p>{escape(self.conclusion())}</p>"),
             _section("服务等级", _levels(self.judged)),
             _section("审计（账实核对）", _audit(self.audit)),
             _section("批次", _stocks(self.stocks)),
@@ -73,6 +77,37 @@ class Rehearsal:
             f"<title>压测报告 {escape(self.title)}</title><style>{_STYLE.read_text(encoding='utf-8')}</style></head>"
             f"<body>{''.join(parts)}</body></html>\n"
         )
+
+    def conclusion(self) -> str:
+        """Return in one paragraph what happened and what it means, for who reads nothing else."""
+        quantity = sum(int(each["quantity"]) for each in self.stocks)
+        claimed = sum(int(each["claimed"] or 0) for each in self.stocks)
+        gone = [each for each in self.stocks if each["remaining"] == 0]
+        said = [f"{self.figures.people:,} 名模拟用户参加，{quantity:,} 张券领走 {claimed:,} 张"]
+        said += [f"{len(gone)} 个批次抢光" if gone else "没有批次抢光"]
+        row = self.figures.row(f"claim {INTENDED}")
+        if row is not None:
+            said += [f"从按下到最终答复，一半人在 {_seconds(row.p50_ms)} 秒内，99% 的人在 {_seconds(row.p99_ms)} 秒内"]
+        failures = self.figures.total("failures")
+        said += [f"失败 {failures:,} 次" if failures else "没有一次失败"]
+        if self.audit.get("ok"):
+            audit = f"审计 {len(self.audit['invariants'])} 项不变式全部成立：没有超发，没有一人多券，账实相符"
+        else:
+            broken = [each["id"] for each in self.audit.get("invariants", ()) if not each["ok"]]
+            audit = f"审计未通过（{'、'.join(broken) or '未能运行'}），结果不可采信，须先查明原因"
+        missed = [each.level.name for each in self.judged if not each.is_good]
+        levels = f"未达标的服务等级：{'；'.join(missed)}" if missed else f"{len(self.judged)} 项服务等级全部达标"
+        return f"{'，'.join(said)}。{audit}。{levels}。" + ("演练通过。" if self.is_good else "演练不通过。")
+
+    def sheet(self) -> str:
+        """Return the figures as CSV, a line a row."""
+        into = io.StringIO()
+        writer = csv.writer(into)
+        writer.writerow(("结果", "row", "次数", "失败", "p50_ms", "p95_ms", "p99_ms", "max_ms"))
+        for row in self.figures.rows:
+            shares = (row.p50_ms, row.p95_ms, row.p99_ms, row.max_ms)
+            writer.writerow((words.of_row(row.name), row.name, row.requests, row.failures, *shares))
+        return into.getvalue()
 
     def _head(self) -> str:
         missed = sum(not each.is_good for each in self.judged)
@@ -115,8 +150,10 @@ class Rehearsal:
 
 _NOTES = (
     '<p class="note">“没抢到”是正常结果，不算失败；失败是 5xx、断线和与承诺不符的答复。'
-    "带 (intended) 的行从用户本应按下按钮的时刻算起，排队等待和重试都计在内。"
-    "“一致性”各行（same …、bot has …）不是请求，其失败数即违背承诺的次数。"
+    "“从应按下算起”的行从用户本应按下按钮的时刻算起，排队等待和重试都计在内。"
+    "“核对”各行不是请求，其失败数即违背承诺的次数。p50、p95、p99 是 50%、95%、99% 的答复不超过的时间。"
+    "“入账最多落后”是观察到的闸口已领取而账本尚未写入的最多张数；抢到的答复要等入账之后才发出。"
+    "机器人是同一身份每秒点 50 次，理应被限流且至多得一张券。"
     "压测人群与服务在同一台机器上争用处理器时，延迟主要是排队；换机器后数字不同，审计结果必须相同。</p>"
 )
 
@@ -143,20 +180,44 @@ def _audit(audit: Mapping[str, Any]) -> str:
     if not audit:
         return '<p class="verdict bad">审计未能运行</p>'
     rows = [
-        (each["id"], each.get("name", ""), each.get("detail", ""), bool(each["ok"])) for each in audit["invariants"]
+        (each["id"], words.of_invariant(each["id"], each.get("name", "")), each.get("detail", ""), bool(each["ok"]))
+        for each in audit["invariants"]
     ]
-    return _table(("编号", "不变式", "说明", "结论"), rows)
+    return _table(("编号", "不变式", "发现", "结论"), rows)
 
 
 def _stocks(stocks: Sequence[Mapping[str, Any]]) -> str:
-    rows = [(each["stock_id"], each["quantity"], each["claimed"], each["booked"], each["remaining"]) for each in stocks]
-    return _table(("批次", "发放数量", "已领取", "已入账", "剩余"), rows)
+    rows = [
+        (
+            each.get("name") or each["stock_id"],
+            each["quantity"],
+            each["claimed"],
+            each["booked"],
+            each["remaining"],
+            _sold_out_after(each),
+            each.get("lag_max"),
+        )
+        for each in stocks
+    ]
+    return _table(("批次", "发放数量", "已领取", "已入账", "剩余", "抢光用时", "入账最多落后"), rows)
+
+
+def _sold_out_after(stock: Mapping[str, Any]) -> str | None:
+    """Return how long after the opening the last voucher went, None if some are left."""
+    if not stock.get("sold_out_at"):
+        return None
+    opened, gone = (datetime.fromisoformat(stock[name]) for name in ("opens_at", "sold_out_at"))
+    return f"{(gone - opened).total_seconds():.2f} 秒"
+
+
+def _seconds(milliseconds: float) -> str:
+    return f"{milliseconds / 1000:.2f}"
 
 
 def _rows(figures: Figures) -> str:
     rows = [
         (
-            row.name,
+            words.of_row(row.name),
             row.requests,
             row.failures,
             round(row.p50_ms),

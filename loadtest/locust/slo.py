@@ -11,8 +11,9 @@ from typing import Any
 from loadtest.locust.figures import Figures
 
 ALL = "*"
-MEASURES = ("requests", "failures", "failure_share", "p50_ms", "p95_ms", "p99_ms", "max_ms")
-_ONLY_OF_ALL = ("requests", "failures", "failure_share")
+GENERATOR = "generator_was_busy"  # 1 if the people needed more than 90 % of a core, else 0
+MEASURES = ("requests", "failures", "failure_share", "p50_ms", "p95_ms", "p99_ms", "max_ms", GENERATOR)
+_OF_ALL = ("requests", "failures", "failure_share")
 
 
 class SloInvalid(Exception):
@@ -97,20 +98,24 @@ def to_json(judged: Sequence[Judged]) -> list[dict[str, Any]]:
 def _check(level: Level, where: str) -> None:
     if level.measure not in MEASURES:
         raise SloInvalid(f"{where}: '{level.name}' measures {level.measure!r}, which is none of {', '.join(MEASURES)}")
-    if level.row == ALL and level.measure not in _ONLY_OF_ALL:
+    if level.measure == GENERATOR and level.row != ALL:
+        raise SloInvalid(f"{where}: '{level.name}' wants {GENERATOR} of a row: name \"*\"")
+    if level.row == ALL and level.measure not in (*_OF_ALL, GENERATOR):
         raise SloInvalid(f"{where}: '{level.name}' wants {level.measure} of all rows together: name a row")
     if level.at_most is None and level.at_least is None:
         raise SloInvalid(f"{where}: '{level.name}' has neither at_most nor at_least")
 
 
 def _reached(level: Level, figures: Figures) -> float | None:
+    if level.measure == GENERATOR:
+        return float(figures.generator_was_busy)
     if level.row == ALL:
         requests, failures = figures.total("requests"), figures.total("failures")
     else:
         row = figures.row(level.row)
         if row is None:
             return 0.0 if level.measure in ("requests", "failures") else None
-        if level.measure not in _ONLY_OF_ALL:
+        if level.measure not in _OF_ALL:
             return float(getattr(row, level.measure))
         requests, failures = row.requests, row.failures
     if level.measure == "failure_share":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loadtest.locust import slo
+from loadtest.locust import slo, words
 from loadtest.locust.figures import Figures, Row
 from loadtest.locust.outcomes import CLAIM_IN_ORDER, Answer, retry_after_s
 from loadtest.locust.paper import Rehearsal
@@ -17,6 +17,7 @@ from loadtest.locust.timing import Phase, people_at, phase_at, reaction_s
 from loadtest.rehearse import ROOT, merchants_of, scaled
 
 from grab_service.merchant_list import read_list
+from ledger.audit import NAMES
 
 OPENS_S = 1_700_000_000
 CAMPAIGN = (ROOT / "campaigns" / "qijiang-2023.toml").read_text(encoding="utf-8")
@@ -87,6 +88,7 @@ def test_a_refusal_is_in_order_and_a_fault_is_not() -> None:
         (Level("l", "*", "failure_share", at_most=0.001), 0.01, False),  # but its failures are
         (Level("l", "redeem WON", "p99_ms", at_most=800), None, False),  # nothing measured is not good
         (Level("l", "bot FREQUENCY_LIMIT_EXCEED", "requests", at_least=1), 0.0, False),
+        (Level("l", "*", "generator_was_busy", at_most=0), 0.0, True),
     ],
 )
 def test_figures_are_held_against_service_levels(level: Level, reached: float | None, is_good: bool) -> None:
@@ -109,6 +111,7 @@ def test_the_service_levels_that_come_with_it_can_be_read() -> None:
         ('[[slo]]\nname = "l"\nrow = "r"\nmeasure = "p98_ms"\nat_most = 1', "p98_ms"),
         ('[[slo]]\nname = "l"\nrow = "*"\nmeasure = "p99_ms"\nat_most = 1', "name a row"),
         ('[[slo]]\nname = "l"\nrow = "r"\nmeasure = "p99_ms"', "neither"),
+        ('[[slo]]\nname = "l"\nrow = "r"\nmeasure = "generator_was_busy"\nat_most = 0', "of a row"),
         ('[[slo]]\nname = "l"\nrow = "r"\nmeasure = "p99_ms"\nmax = 1', "max"),
     ],
 )
@@ -196,6 +199,29 @@ def test_the_report_says_why_it_is_not_passed(changes: dict[str, Any], reason: s
     assert not report.is_good
     assert "不通过" in report.page()
     assert reason in report.page()
+
+
+def test_the_report_speaks_chinese() -> None:
+    """Every invariant and every row that the suite makes has its words, and a name that is new stays as it is."""
+    assert set(words.INVARIANTS) == set(NAMES)
+    assert words.of_row("claim WON (intended)") == "抢券：成功（从应按下算起）"
+    assert words.of_row("same voucher again") == "核对：重复抢券得到同一张券"
+    assert words.of_row("claim TEAPOT") == "抢券：TEAPOT"
+    assert words.of_row("something else") == "something else"
+
+
+def test_the_conclusion_says_what_it_means() -> None:
+    """One paragraph tells who came, what went, whether the books are right, and whether to go on."""
+    assert a_rehearsal().conclusion() == (
+        "50 名模拟用户参加，100 张券领走 100 张，1 个批次抢光，从按下到最终答复，一半人在 0.10 秒内，"
+        "99% 的人在 0.80 秒内，失败 1 次。审计 1 项不变式全部成立：没有超发，没有一人多券，账实相符。1 项服务等级全部达标。演练通过。"
+    )
+    assert "演练不通过" in a_rehearsal(audit={}).conclusion()
+
+
+def test_a_spreadsheet_gets_every_row() -> None:
+    """The CSV has a line for each row, under its Chinese and its own name."""
+    assert a_rehearsal().sheet().splitlines()[1] == "抢券：成功,claim WON,100,0,100.0,400.0,800.0,900.0"
 
 
 def test_verdicts_are_written_for_programs_too() -> None:
