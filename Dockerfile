@@ -18,7 +18,8 @@ COPY --from=build /opt/grab /opt/grab
 RUN useradd --uid 10001 --create-home grab \
     && install --directory --owner=grab /var/lib/grab
 ENV PATH="/opt/grab/bin:$PATH" PYTHONUNBUFFERED=1
-USER grab
+# By number, so that Kubernetes sees that it is not root.
+USER 10001
 WORKDIR /var/lib/grab
 VOLUME /var/lib/grab
 EXPOSE 8000

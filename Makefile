@@ -114,6 +114,10 @@ wheel: $(INSTALLED) ## Build the wheel into dist/
 api-docs: $(INSTALLED) ## Write docs/api.md and docs/api.zh-CN.md anew, after a change of a route or of an error
 	$(BIN)/python tools/api_docs.py
 
+.PHONY: image-replay
+image-replay: $(INSTALLED) ## Replay the Dockerfile in a clean Debian without a container engine, and try the image; needs root
+	$(BIN)/python tools/replay_image.py $(ARGS)
+
 .PHONY: sbom
 sbom: $(INSTALLED) ## List what the service is made of, with hashes, as a CycloneDX document in dist/sbom.json
 	@mkdir -p dist

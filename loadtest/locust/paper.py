@@ -180,7 +180,12 @@ def _audit(audit: Mapping[str, Any]) -> str:
     if not audit:
         return '<p class="verdict bad">审计未能运行</p>'
     rows = [
-        (each["id"], words.of_invariant(each["id"], each.get("name", "")), each.get("detail", ""), bool(each["ok"]))
+        (
+            each["id"],
+            words.of_invariant(each["id"], each.get("name", "")),
+            each.get("detail") or "无异常",
+            bool(each["ok"]),
+        )
         for each in audit["invariants"]
     ]
     return _table(("编号", "不变式", "发现", "结论"), rows)

@@ -70,4 +70,5 @@ def of_row(name: str) -> str:
         told = f"{_ROWS[kind]}：{OUTCOMES.get(outcome, outcome)}"
     else:
         told = _ROWS[kind]
+        told = f"{told}：全部" if is_intended else told
     return f"{told}（从应按下算起）" if is_intended else told

@@ -159,6 +159,7 @@ def _proxy(directory: Path, ports: list[int]) -> Iterator[str]:
     servers = "".join(f"    server 127.0.0.1:{each} max_fails=3 fail_timeout=1s;\n" for each in ports)
     (directory / "nginx.conf").write_text(text, encoding="utf-8")
     (directory / "upstreams.conf").write_text(re.sub(r" *server api:.*\n", servers, upstreams), encoding="utf-8")
+    (directory / "inside.conf").write_text("deny all;\n", encoding="utf-8")  # what comes is from this machine
     argv = [_NGINX, "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", "/dev/stderr"]
     checked = subprocess.run([*argv, "-t"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
@@ -197,5 +198,7 @@ async def test_behind_the_proxy_nobody_notices_that_an_api_ends(running: Rehears
             assert rush.answers.keys() <= {200, 201}, rush.answers
             async with httpx.AsyncClient(base_url=url) as client:
                 assert (await client.get("/metrics")).status_code == 404
+                for inside in ("/ops", "/v1/ops/events", "/healthz", "/docs", "/openapi.json"):
+                    assert (await client.get(inside)).status_code == 403, inside
                 large = await client.post(f"/v1/stocks/{FIRST_STOCK}/claims", content=b"x" * 5000)
             assert large.status_code == 413

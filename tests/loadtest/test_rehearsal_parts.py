@@ -205,6 +205,7 @@ def test_the_report_speaks_chinese() -> None:
     """Every invariant and every row that the suite makes has its words, and a name that is new stays as it is."""
     assert set(words.INVARIANTS) == set(NAMES)
     assert words.of_row("claim WON (intended)") == "抢券：成功（从应按下算起）"
+    assert words.of_row("claim (intended)") == "抢券：全部（从应按下算起）"
     assert words.of_row("same voucher again") == "核对：重复抢券得到同一张券"
     assert words.of_row("claim TEAPOT") == "抢券：TEAPOT"
     assert words.of_row("something else") == "something else"
