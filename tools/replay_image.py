@@ -226,6 +226,7 @@ def make_base(to: Path) -> None:
         (programs / name).symlink_to(f"python{version}")
     (programs / "pip").write_text('#!/bin/sh\nexec python -m pip "$@"\n', encoding="utf-8")
     (programs / "pip").chmod(0o755)
+    _call("chroot", str(to), "ldconfig")  # a Python that is linked with a library of its own finds it
     (to / "etc" / "pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {_WHEELS}\n", encoding="utf-8")
     (to / _WHEELS.lstrip("/")).mkdir()
 
