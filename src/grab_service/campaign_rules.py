@@ -6,11 +6,15 @@ neither hides another nor is reported twice, and one check reports all there are
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from grab_service.toml_lines import Place, name_of, value_at
+
+_SETTLED_WITHIN_MONTHS = 2
 
 
 class Finding(NamedTuple):
@@ -167,6 +171,18 @@ def _windows_are_in_order(facts: _Facts) -> Iterator[Finding]:
             )
     if lapse and settle_by and settle_by <= lapse:
         yield Finding(("settle_by",), "is not after available_until: settle once the last voucher has lapsed")
+    openings = [opens for each in facts.below("rounds") if (opens := facts.at(*each, "opens_at"))]
+    if settle_by and openings and settle_by > (latest := _two_months_after(min(openings))):
+        yield Finding(
+            ("settle_by",), f"is more than two months after the first opening: write {latest.isoformat()} or earlier"
+        )
+
+
+def _two_months_after(opening: datetime) -> datetime:
+    """Return the end of the day two calendar months after an opening: 綦商务发〔2023〕80号 wants it settled by then."""
+    year, month = divmod(opening.year * 12 + opening.month - 1 + _SETTLED_WITHIN_MONTHS, 12)
+    day = min(opening.day, monthrange(year, month + 1)[1])
+    return datetime(year, month + 1, day, tzinfo=opening.tzinfo) + timedelta(days=1)
 
 
 def _rounds_do_not_overlap(facts: _Facts) -> Iterator[Finding]:

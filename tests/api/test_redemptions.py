@@ -15,7 +15,7 @@ from ledger.admin import Action
 from ledger.holds import VoucherName
 from tests.api.conftest import Site
 from tests.support.review import change
-from tests.support.till import OTHER_SHOP, SHOP, add_merchant, new_number, receive_fund
+from tests.support.till import HOTPOT, OTHER_SHOP, SHOP, add_merchant, new_number, receive_fund
 
 
 def cashier(settings: Settings, user: str = "till", scope: str = "merchant:redeem") -> dict[str, str]:
@@ -145,6 +145,49 @@ async def test_what_is_wrong_has_its_code_and_no_effect(
         assert (answer.status_code, answer.json()["code"]) == (status, code)
         assert answer.headers["content-type"] == "application/problem+json"
     assert await shop.state() == "ISSUED"
+
+
+async def test_a_voucher_that_nobody_has_claimed_is_no_voucher_yet(shop: Shop) -> None:
+    """Its code exists and is worth nothing."""
+    answer = await shop.redeem(shop.payment(voucher_code=shop.site.codes.code(shop.site.stock_id, 5)))
+    assert (answer.status_code, answer.json()["code"]) == (409, "VOUCHER_NOT_ISSUED")
+
+
+async def test_a_voucher_is_for_its_own_kind_of_shop(shop: Shop) -> None:
+    """A hotpot restaurant takes no general voucher."""
+    await add_merchant(shop.site.vault, HOTPOT, category="火锅")
+    answer = await shop.redeem(shop.payment(merchant_no=HOTPOT))
+    assert (answer.status_code, answer.json()["code"]) == (409, "CATEGORY_NOT_ACCEPTED")
+
+
+async def test_an_order_takes_one_voucher(shop: Shop) -> None:
+    """A second one on the same order is refused, and stays usable."""
+    body = shop.payment()
+    assert (await shop.redeem(body)).status_code == 201
+    claim = await shop.api.post(f"/v1/stocks/{shop.site.stock_id}/claims", headers=shop.site.bearer("b"))
+    second = shop.payment(order_no=body["order_no"], voucher_code=claim.json()["voucher_code"])
+    answer = await shop.redeem(second)
+    assert (answer.status_code, answer.json()["code"]) == (409, "ORDER_HAS_VOUCHER")
+    assert (await shop.redeem(second | {"order_no": new_number(), "out_request_no": new_number()})).status_code == 201
+
+
+async def test_a_voucher_without_money_cannot_be_used(site: Site, api: httpx.AsyncClient) -> None:
+    """The fund has not come: the till is told so, and the voucher waits."""
+    await add_merchant(site.vault, SHOP)
+    claim = await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("a"))
+    shop = Shop(site, api, claim.json()["voucher_code"])
+    answer = await shop.redeem()
+    assert (answer.status_code, answer.json()["code"]) == (409, "FUND_NOT_RECEIVED")
+    assert await shop.state() == "ISSUED"
+
+
+async def test_a_reversal_that_comes_too_late_is_refused(site: Site, shop: Shop) -> None:
+    """The time that the settings give is over at once here; the voucher stays used."""
+    redemption_id = await shop.redeemed()
+    shop.api = await site.serve(reversal_window_s=0)
+    answer = await shop.reverse(redemption_id)
+    assert (answer.status_code, answer.json()["code"]) == (409, "REVERSAL_TOO_LATE")
+    assert await shop.state() == "USED"
 
 
 @pytest.mark.parametrize(

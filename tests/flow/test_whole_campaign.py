@@ -105,13 +105,13 @@ async def test_the_whole_campaign_is_right_to_the_fen(
     async with asyncpg.create_pool(database_url, min_size=1, max_size=WALKERS + 4) as pool:
         begins_at, until = campaign.rounds[-1].opens_at, campaign.available_until
         walk = Walk(pool, vouchers_of(campaign, rows), merchants, Random(SEED), begins_at, until)  # noqa: S311  repeatable
-        step = (until - begins_at) / max(1, USES // 3)
+        step = (until - begins_at) / max(1, USES // 2)
 
         await walk.run(WALKERS, USES // 2, step)
         walk.now += timedelta(seconds=1)
         await settle(vault, campaign_id, walk.now)
         walk.settled_until = walk.now
-        await walk.run(WALKERS, USES // 3, step)
+        await walk.run(WALKERS, USES - USES // 2, step)
 
         # The validity ends while terminals are at it: a voucher is used a second before, or it expires.
         walk.now, walk.may_expire = until - timedelta(seconds=1), True
@@ -137,7 +137,7 @@ async def test_the_whole_campaign_is_right_to_the_fen(
     balances = {"EXTERNAL": -campaign.fund_fen, "POOL": campaign.fund_fen - paid_fen, "PAID_OUT": paid_fen}
     assert await till.balances() == balances, walk.told
     assert await till.violated() == []
-    assert len(walk.uses) >= USES * 5 // 6
+    assert len(walk.uses) >= USES
     for outcome in ("redeem DONE", "redeem VOUCHER_USED", "redeem VOUCHER_EXPIRED", "reverse DONE", "refund DONE"):
         assert walk.told[outcome] > 0, walk.told
     for outcome in ("review hold", "review release", "review void", "redeem VOUCHER_VOID"):

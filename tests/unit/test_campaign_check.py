@@ -62,6 +62,11 @@ def line_of(text: str, part: str) -> int:
             "settle_by = 2023-12-11T00:00:00+08:00",
             "settle_by is not after available_until",
         ),
+        (
+            "settle_by = 2024-02-04T00:00:00+08:00",
+            "settle_by = 2024-02-04T00:00:01+08:00",
+            "settle_by is more than two months after the first opening: write 2024-02-04T00:00:00+08:00",
+        ),
         (R2_OPENS, "opens_at = 2023-12-04T09:59:59+08:00", "rounds[2].opens_at is before rounds[1] closes"),
         # Names
         ('platform = "', 'plattform = "', "plattform is not a known name"),

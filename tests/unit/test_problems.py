@@ -8,6 +8,7 @@ import pytest
 
 from grab_service.api import problems
 from grab_service.api.problems import CHINESE, ENGLISH, Code
+from ledger.requests import Refusal
 
 
 @pytest.mark.parametrize(
@@ -42,6 +43,12 @@ def test_every_code_has_words_in_both_languages(code: Code) -> None:
         assert {"type", "title", "detail", "code", "request_id", "server_time"} <= document.keys()
         assert reply.content_type == b"application/problem+json"
         assert (b"cache-control", b"no-store") in reply.headers
+
+
+def test_every_refusal_of_the_books_is_a_code() -> None:
+    """What the vault's side refuses with has words and a status."""
+    assert {refusal.value for refusal in Refusal} <= {code.name for code in Code}
+    assert all(400 <= Code[refusal.value].status < 500 for refusal in Refusal)
 
 
 @pytest.mark.parametrize("code", [Code.SYSTEM_BUSY, Code.FREQUENCY_LIMIT_EXCEED])

@@ -11,9 +11,8 @@ SELECT now.at, q.body_digest, q.verdict, q.answer,
        coalesce(f.refund_total_fen, 0)  AS refund_total_fen,
        coalesce(f.returned_total_fen, 0) AS returned_total_fen,
        EXISTS (
-           SELECT FROM events e
-           WHERE e.kind = 'SETTLE' AND e.merchant_no = x.merchant_no AND e.campaign_no = b.campaign_no
-             AND e.settled_until > b.at
+           SELECT FROM settlement_items i JOIN settlement_payouts p USING (settlement_no, merchant_no)
+           WHERE i.event_no = b.event_no
        )                                AS is_settled
 FROM (SELECT coalesce($4::timestamptz, clock_timestamp()) AS at) AS now
 LEFT JOIN requests q ON q.caller = $2 AND q.out_request_no = $3
