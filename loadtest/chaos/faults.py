@@ -41,9 +41,9 @@ def freeze(part: str, longest_s: float) -> Fault:
     """Let a part hang for a while."""
 
     async def inject(scene: Scene) -> None:
-        scene.site.signal(part, signal.SIGSTOP)
+        scene.site.freeze(part)
         await asyncio.sleep(scene.dice.uniform(0.3, longest_s))
-        scene.site.signal(part, signal.SIGCONT)
+        scene.site.thaw(part)
 
     return inject
 
@@ -166,14 +166,15 @@ def wire(server: str, spoil: Spoil, hold_s: float) -> Fault:
         if socket is None:
             return
         async with interposed(socket, spoil):
-            await _cut_all(scene.site, server)
+            await cut_all(scene.site, server)
             await asyncio.sleep(hold_s)
-        await _cut_all(scene.site, server)
+        await cut_all(scene.site, server)
 
     return inject
 
 
-async def _cut_all(site: Site, server: str) -> None:
+async def cut_all(site: Site, server: str) -> None:
+    """Cut every connection to a server."""
     with contextlib.suppress(Exception):  # the way may be spoilt for us as well
         if server == "valkey":
             async with site.gate() as gate:
@@ -268,6 +269,8 @@ FAULTS: dict[str, tuple[int, Fault]] = {
     "gate's wire cut": (2, wire("valkey", Spoil(cut_after=20_000), 2.0)),
     "vault's wire slow": (1, wire("postgres", Spoil(delay_s=0.2), 2.0)),
     "vault's wire cut": (2, wire("postgres", Spoil(cut_after=5_000), 2.0)),
+    "gate's answers lost": (1, wire("valkey", Spoil(cut_at=b"grab_claim"), 1.0)),
+    "vault's commits lost": (1, wire("postgres", Spoil(cut_at=b"COMMIT"), 1.0)),
     "vault locked": (1, lock_claims),
     "two recoveries": (1, two_recoveries),
     "recovery killed": (2, kill_a_recovery),

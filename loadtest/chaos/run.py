@@ -13,19 +13,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from grab_service.data_dir import DataDir
-from grab_service.keyring import read_secret
-from grab_service.references import UserRefs
 from grab_service.rehearsal import RehearsalKeys
-from loadtest.chaos.books import read_books, read_gate
+from loadtest.chaos.books import read_books
 from loadtest.chaos.campaign import Plan, document, stocks_of
-from loadtest.chaos.check_case import Books, Recovery
-from loadtest.chaos.checker import Verdict, check
+from loadtest.chaos.check_case import Books
+from loadtest.chaos.checker import Verdict
 from loadtest.chaos.failover import free_port
 from loadtest.chaos.faults import FAULTS
-from loadtest.chaos.history import ENDED, SOLD_OUT, WON, HistoryWriter, read_history
+from loadtest.chaos.history import ENDED, SOLD_OUT, WON, HistoryWriter
+from loadtest.chaos.judge import Evidence, judge
 from loadtest.chaos.scene import Scene
 from loadtest.chaos.site import ChaosImpossible, Site, until
 from loadtest.chaos.users import Users
@@ -35,7 +33,6 @@ _OPENS_IN_S = 3
 _LATE_S = 2.0  # in the calm the late users come within so long
 _GAP_S = (0.2, 1.0)  # between faults
 _SERVED_WITHIN_S = 60.0
-_SETTLED_WITHIN_S = 60.0
 _KILLS_MIN, _KILLS_MIN_FROM_MINUTES = 100, 10.0  # a run that is so long and kills less has not tried hard enough
 _AIM_S = 3.0  # within so long after the death of a part somebody new should win
 _SHIM = Path(__file__).parent / "fsync_shim.c"
@@ -118,7 +115,7 @@ async def run(seed: int, minutes: float, directory: Path, only: Sequence[str] = 
     plan = Plan.of(minutes)
     campaign_file = directory / "campaign.toml"
     campaign_file.write_text(document(plan), encoding="utf-8")
-    fsync, environment = _spoilt_disk(directory)
+    fsync, environment = spoilt_disk(directory)
     options = (
         "--campaign",
         str(campaign_file),
@@ -135,16 +132,19 @@ async def run(seed: int, minutes: float, directory: Path, only: Sequence[str] = 
     try:
         await site.start()
         with HistoryWriter(directory / "history.jsonl") as history:
-            chaos = _Chaos(plan, site, _users(site, history, seed), fsync, outcome, tuple(only) or tuple(FAULTS))
+            chaos = _Chaos(plan, site, users_of(site, history, seed), fsync, outcome, tuple(only) or tuple(FAULTS))
             await chaos.sell_all()
-        await chaos.judge(directory / "history.jsonl")
+        evidence = Evidence(directory / "history.jsonl", site, chaos.users.names, chaos.scene, chaos.earlier)
+        judgement = await judge(evidence)
+        outcome.sold, outcome.verdicts = judgement.sold, judgement.verdicts
+        outcome.audit_ok = judgement.audit_ok
         outcome.stopped_with = site.stop()
     finally:
         site.end()
     return outcome
 
 
-def _spoilt_disk(directory: Path) -> tuple[Path | None, dict[str, str]]:
+def spoilt_disk(directory: Path) -> tuple[Path | None, dict[str, str]]:
     """Compile what makes a disk slow or broken; nothing where there is no compiler."""
     compiler, shim = shutil.which("cc") or shutil.which("gcc"), directory / "fsync_shim.so"
     if compiler is None:
@@ -154,7 +154,8 @@ def _spoilt_disk(directory: Path) -> tuple[Path | None, dict[str, str]]:
     return control, {"LD_PRELOAD": str(shim), "GRAB_CHAOS_FSYNC": str(control)}
 
 
-def _users(site: Site, history: HistoryWriter, seed: int) -> Users:
+def users_of(site: Site, history: HistoryWriter, seed: int) -> Users:
+    """Return users of a service that runs."""
     settings = site.settings
     issue = RehearsalKeys(DataDir(site.directory).keys).ticket_issuer(now_s=int(time.time()))
     return Users(settings["host"], settings["port"], history, issue, random.Random(f"users {seed}"))
@@ -246,37 +247,6 @@ class _Chaos:
             return await self.users.claim_until_final(f"late-{self.probes}", stock_id, until_s) in (SOLD_OUT, ENDED)
 
         await until(is_sold_out, f"{stock_id} is sold out", self.plan.quantity)
-
-    async def judge(self, history: Path) -> None:
-        """Wait until nothing is on its way, then hold everything against everything."""
-        await until(self._has_settled, "the ledger has everything", _SETTLED_WITHIN_S)
-        async with self.site.vault() as vault, self.site.gate() as gate:
-            books = await read_books(vault)
-            state = await read_gate(gate, books)
-        for claim in books.claims:
-            self.outcome.sold[claim.stock_id] = self.outcome.sold.get(claim.stock_id, 0) + 1
-        refs = UserRefs(read_secret("pepper_file", Path(self.site.settings["pepper_file"])))
-        windows = [*self.site.recoveries(), *self.scene.two_gates]
-        self.outcome.verdicts = check(
-            read_history(history),
-            books,
-            state,
-            earlier=self.earlier or books,
-            user_refs={user: refs.of(user) for user in self.users.names},
-            recoveries=[Recovery(start_ms, end_ms) for start_ms, end_ms in windows],
-            planted=self.scene.planted,
-        )
-        _, text = await self.site.grab("audit", "--json")
-        # The audit reports what was planted, as it should; the checker above tells it from what was not.
-        ignored = {"I-9"} if self.scene.planted else set()
-        self.outcome.audit_ok = all(each["ok"] for each in json.loads(text)["invariants"] if each["id"] not in ignored)
-
-    async def _has_settled(self) -> bool:
-        code, text = await self.site.grab("status", "--json")
-        if code:
-            return False
-        rows: list[dict[str, Any]] = json.loads(text)["stocks"]
-        return all(row["claimed"] == row["booked"] and row["state"] != "RECOVERING" for row in rows)
 
 
 __all__ = ["ChaosImpossible", "Outcome", "run"]

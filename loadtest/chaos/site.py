@@ -121,6 +121,20 @@ class Site:
         except (FileNotFoundError, ValueError):
             return None
 
+    def freeze(self, part: str) -> None:
+        """Stop a part and its own children, such as the processes of an API that serve, until ``thaw``."""
+        self._signal_group(part, signal.SIGSTOP)
+
+    def thaw(self, part: str) -> None:
+        """Let a part go on."""
+        self._signal_group(part, signal.SIGCONT)
+
+    def _signal_group(self, part: str, number: signal.Signals) -> None:
+        pid = self.pid(part)
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)
+
     def signal(self, part: str, number: signal.Signals) -> bool:
         """Send a signal to a part; False if it does not run."""
         pid = self.pid(part)

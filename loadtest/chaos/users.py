@@ -14,7 +14,6 @@ from loadtest.chaos.history import BUSY, ENDED, NOT_STARTED, PENDING, SOLD_OUT, 
 from loadtest.wire import ask, retry_after_s
 
 _REGION = "500110"
-_ANSWER_S = 5.0  # a user gives up waiting for an answer, and asks again
 _FINAL = frozenset({WON, SOLD_OUT, ENDED})
 _AGAIN_S = (0.2, 1.0)  # when nothing was heard
 _ASK_ONCE_MORE = 0.1  # the share of winners who ask again later
@@ -30,6 +29,7 @@ class Users:
         history: Where answers are recorded.
         issue: Issues a ticket for a user and a region.
         dice: Decides who comes when.
+        answer_s: So long a user waits for an answer, then asks again.
         names: Every user who has claimed.
         outcomes: Answers by what they were.
     """
@@ -39,6 +39,7 @@ class Users:
     history: HistoryWriter
     issue: Callable[[str, str], str]
     dice: random.Random
+    answer_s: float = 5.0
     names: set[str] = field(default_factory=set)
     outcomes: Counter[str] = field(default_factory=Counter)
 
@@ -76,17 +77,20 @@ class Users:
                 return outcome
             await asyncio.sleep(wait_s)
 
-    async def claim(self, user: str, stock_id: str) -> tuple[str, float]:
-        """Claim once; return what was answered and how long to wait before asking again."""
-        self.names.add(user)
-        request = (
+    def request(self, user: str, stock_id: str) -> bytes:
+        """Return the request of a claim, on a connection of its own."""
+        return (
             f"POST /v1/stocks/{stock_id}/claims HTTP/1.1\r\nHost: chaos\r\nConnection: close\r\nContent-Length: 0\r\n"
             f"Authorization: Bearer {self.issue(user, _REGION)}\r\n\r\n"
         ).encode()
+
+    async def claim(self, user: str, stock_id: str) -> tuple[str, float]:
+        """Claim once; return what was answered and how long to wait before asking again."""
+        self.names.add(user)
         status, headers, body = 0, b"", b""
         at_start_ms = time.time() * 1000
         with contextlib.suppress(OSError, TimeoutError):
-            status, headers, body = await ask(self.host, self.port, request, _ANSWER_S)
+            status, headers, body = await ask(self.host, self.port, self.request(user, stock_id), self.answer_s)
         done = operation(at_start_ms, time.time() * 1000, user, stock_id, status=status, body=body)
         self.history.append(done)
         self.outcomes[done.outcome] += 1
