@@ -14,7 +14,7 @@ _SEED = "1287"  # of a schedule that begins with a kill of each part
 
 @pytest.mark.timeout(300)
 async def test_a_round_is_sold_and_proved_while_parts_die(tmp_path: Path) -> None:
-    """Each voucher is sold once, each yes kept, the checker and the audit are content, and it is told how long it took."""
+    """Each voucher is sold once, each yes is kept, checker and audit are content, and it is told how long it took."""
     report = tmp_path / "report.json"
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "loadtest.chaos", "--seed", _SEED, "--minutes", "0.5", "--json", str(report)),
