@@ -39,7 +39,12 @@ from ledger.pauses import Pause, PauseRefused
 from ledger.recover import RecoveryReport
 from ledger.settlement import Deadline
 
-Reason = Annotated[str, typer.Option(help="Why; it stays in the journal.", show_default=False)]
+_NO_REASON = "no reason was given"
+
+Reason = Annotated[
+    str | None,
+    typer.Option(help="Why; it stays in the journal. Needed where two persons must agree.", show_default=False),
+]
 By = Annotated[
     str | None,
     typer.Option("--by", metavar="NAME", help="Who does it, where one person is enough.", show_default=False),
@@ -49,7 +54,7 @@ By = Annotated[
 def pause(
     stock_id: StockId,
     *,
-    reason: Reason,
+    reason: Reason = None,
     by: By = None,
     request_no: RequestNo = None,
     token_file: TokenFile = None,
@@ -71,7 +76,7 @@ def pause(
 def resume(
     stock_id: StockId,
     *,
-    reason: Reason,
+    reason: Reason = None,
     by: By = None,
     request_no: RequestNo = None,
     token_file: TokenFile = None,
@@ -182,10 +187,12 @@ async def _recover(
     return await open_the_gate(chosen, from_gate=from_gate)
 
 
-async def _decide(chosen: Settings, stock_id: str, reason: str, who: Who, *, is_paused: bool) -> Pause:
+async def _decide(chosen: Settings, stock_id: str, reason: str | None, who: Who, *, is_paused: bool) -> Pause:
     action = Action.PAUSE if is_paused else Action.RESUME
     async with open_vault(chosen) as vault, open_gate(chosen) as client:
         must_agree = chosen.two_persons or await admin.must_agree(vault)
+        if must_agree and reason is None:
+            raise Refused("say why, with --reason")
         name = acting(chosen, action, who, must_agree=must_agree)
         stocks = {stock.stock_id: stock for stock in await stored_stocks(vault)}
         try:
@@ -195,7 +202,7 @@ async def _decide(chosen: Settings, stock_id: str, reason: str, who: Who, *, is_
                 stock_id,
                 is_paused=is_paused,
                 subject=name,
-                reason=reason,
+                reason=_NO_REASON if reason is None else reason,
                 request_no=who.request_no,
                 two_must_agree=must_agree,
             )
