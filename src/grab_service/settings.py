@@ -63,6 +63,13 @@ class Settings(BaseModel):
 
     host: Annotated[str, Field(min_length=1, description="Address on which the API listens.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="Port on which the API listens.")] = 8000
+    admin_host: Annotated[str, Field(min_length=1, description="Address on which staff and monitoring are served.")] = (
+        "127.0.0.1"
+    )
+    admin_port: Annotated[
+        int,
+        Field(ge=0, le=65_535, description="Port for staff and monitoring: admin, ops, metrics, docs; 0 for none."),
+    ] = 0
     workers: Annotated[int, Unit("processes"), Field(ge=1, le=64, description="How many API processes serve.")] = 1
     server: Annotated[Literal["uvicorn", "granian"], Field(description="Which ASGI server runs the API.")] = "granian"
     shutdown_grace_s: Annotated[

@@ -19,6 +19,7 @@ import uvicorn
 
 from grab_service import embedded, keyring
 from grab_service.api.app import create_app
+from grab_service.api.scopes import Surface
 from grab_service.campaign import Campaign
 from grab_service.minting import mint
 from grab_service.references import UserRefs, VoucherCodes
@@ -110,9 +111,11 @@ class Site:
             await asyncio.wait_for(self.worker, 10)
             self.worker = None
 
-    async def serve(self, probe: str = "/readyz", **changes: Any) -> httpx.AsyncClient:
+    async def serve(
+        self, probe: str = "/readyz", *, surface: Surface | None = None, **changes: Any
+    ) -> httpx.AsyncClient:
         """Start an API process's application on a port of its own and return a client, once the probe says yes."""
-        app = create_app(self.settings.model_copy(update=changes))
+        app = create_app(self.settings.model_copy(update=changes), surface)
         port = free_port()
         config = uvicorn.Config(
             app, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan="on", loop="asyncio"

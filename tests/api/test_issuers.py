@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from grab_service import keyring
+from grab_service.api.scopes import EVERYWHERE
 from grab_service.keyring import KeyringInvalid
 from grab_service.rehearsal import RehearsalKeys
 from tests.api.conftest import Site
@@ -32,8 +33,8 @@ def staff(tmp_path: Path) -> StaffIssuer:
 
 @pytest.fixture
 async def api(site: Site, staff: StaffIssuer) -> httpx.AsyncClient:
-    """A client of a service that is no rehearsal."""
-    return await site.serve(rehearsal=False, staff_jwks_file=staff.jwks_file)
+    """A client of a service that is no rehearsal; both its surfaces on one port."""
+    return await site.serve(surface=EVERYWHERE, rehearsal=False, staff_jwks_file=staff.jwks_file)
 
 
 def of_the_app(site: Site, scope: str) -> dict[str, str]:

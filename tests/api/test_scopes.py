@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from grab_service.api import scopes
 from grab_service.api.app import create_app
 from grab_service.api.front import Front
-from grab_service.api.scopes import CLAIM_ROUTE, TABLE, RoutesUnguarded
+from grab_service.api.scopes import CLAIM_ROUTE, EVERYWHERE, TABLE, RoutesUnguarded, Surface, surface_of
 from grab_service.rehearsal import RehearsalKeys
 from tests.api.conftest import Site
 
@@ -97,3 +97,46 @@ async def test_a_route_that_nothing_guards_is_not_served(site: Site) -> None:
     app.mount("/more", FastAPI())
     with pytest.raises(RoutesUnguarded, match="/more"):
         scopes.check(app.routes)
+
+
+@pytest.mark.parametrize("surface", [Surface.PUBLIC, Surface.ADMIN], ids=lambda surface: surface.name)
+async def test_each_route_is_served_on_its_surface_alone(site: Site, surface: Surface) -> None:
+    """On the other port it is not found, whoever asks; what is of both is found on both."""
+    api = await site.serve(surface=surface, rehearsal=False)
+    everything = "claim merchant:redeem merchant:register admin:round"
+    for route in sorted(TABLE):
+        if "/v1/ops/events" in route or "/pages/" in route:  # a stream, and parts by version
+            continue
+        answer = await _ask(api, route, _bearer(site, everything))
+        is_missing = answer.status_code == 404 and (answer.request.method == "HEAD" or "errors" not in answer.json())
+        path = route.partition(" ")[2]
+        if not surface_of(path) & surface:
+            assert is_missing, route
+        elif "{" not in path and route != "POST /rehearsal/token":
+            assert answer.status_code != 404, route
+    assert ((await api.get("/openapi.json")).status_code == 200) == (surface is Surface.ADMIN)
+
+
+async def test_what_is_for_staff_and_monitoring_is_not_public() -> None:
+    """The paths that the public port must not have, by name."""
+    of_admin = {route for route in TABLE if surface_of(route.partition(" ")[2]) is Surface.ADMIN}
+    assert of_admin >= {
+        "POST /v1/admin/stocks/{stock_id}/pause",
+        "POST /v1/admin/stocks/{stock_id}/resume",
+        "GET /metrics",
+        "GET /v1/ops/events",
+        "GET /ops",
+        "HEAD /ops",
+        "GET /docs",
+    }
+    assert {surface_of(path) for path in ("/livez", "/readyz", "/healthz", "/v1/stock")} == {EVERYWHERE}
+    assert surface_of(CLAIM_ROUTE.partition(" ")[2]) is Surface.PUBLIC
+
+
+async def test_health_tells_the_public_no_insides(site: Site) -> None:
+    """The state of each part, without stocks, figures or causes."""
+    public = (await (await site.serve(rehearsal=False)).get("/healthz")).json()
+    staff = (await (await site.serve(surface=Surface.ADMIN, rehearsal=False)).get("/healthz")).json()
+    assert public["checks"].keys() == staff["checks"].keys()
+    assert all(check.keys() == {"status"} for check in public["checks"].values())
+    assert "recovering" in staff["checks"]["stocks"]

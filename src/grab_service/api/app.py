@@ -33,6 +33,7 @@ from grab_service.api.docs import router as docs_router
 from grab_service.api.front import Front
 from grab_service.api.problems import Code, Problem
 from grab_service.api.reply import Reply
+from grab_service.api.scopes import EVERYWHERE, Surface
 from grab_service.api.service import Service
 from grab_service.settings import Settings
 
@@ -41,14 +42,21 @@ _COLLECT_AFTER = (100_000, 50, 1000)
 _CODE_OF_STATUS = {404: Code.RESOURCE_NOT_EXISTS, 405: Code.METHOD_NOT_ALLOWED, 413: Code.TOO_LARGE}
 
 
-def create_app(chosen: Settings) -> ASGIApp:
+def create_app(chosen: Settings, surface: Surface | None = None) -> ASGIApp:
     """Return the application for these settings; nothing connects before it is started.
+
+    Args:
+        chosen: The settings.
+        surface: What is served; None for all in a rehearsal, else what is public.
 
     Raises:
         keyring.KeyringInvalid: A key file is missing or too short.
         scopes.RoutesUnguarded: A route has no entry in the table of scopes.
     """
+    if surface is None:
+        surface = EVERYWHERE if chosen.rehearsal else Surface.PUBLIC
     service = Service(chosen, keyring.load(chosen))
+    service.shows_insides = Surface.ADMIN in surface
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -95,7 +103,7 @@ def create_app(chosen: Settings) -> ASGIApp:
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    return Front(app, service)
+    return Front(app, service, surface)
 
 
 def create_app_from_environment() -> ASGIApp:
@@ -106,6 +114,11 @@ def create_app_from_environment() -> ASGIApp:
     gc.freeze()
     gc.set_threshold(*_COLLECT_AFTER)
     return app
+
+
+def create_admin_app_from_environment() -> ASGIApp:
+    """Return the application for staff and monitoring alone, for the settings of this process's environment."""
+    return create_app(settings.load(), Surface.ADMIN)
 
 
 def _operation_id(route: APIRoute) -> str:

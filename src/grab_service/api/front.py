@@ -14,6 +14,7 @@ from grab_service.api.ending import Ending
 from grab_service.api.incoming import Incoming, Reception, Replay, refuse_content
 from grab_service.api.problems import Code
 from grab_service.api.reply import Reply
+from grab_service.api.scopes import Surface, surface_of
 from grab_service.api.service import Service
 from grab_service.signatures import looks_signed
 
@@ -32,10 +33,13 @@ class Front:
     Args:
         app: FastAPI, for everything else.
         service: The running service.
+        surface: What this port serves; the rest is not found here.
     """
 
-    def __init__(self, app: ASGIApp, service: Service) -> None:
+    def __init__(self, app: ASGIApp, service: Service, surface: Surface) -> None:
         self._app = app
+        self._surface = surface
+        self._serves_claims = Surface.PUBLIC in surface
         self._service = service
         self._instruments = service.instruments
         self._claims = service.claims
@@ -48,7 +52,12 @@ class Front:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        if not (path.endswith(_CLAIMS_SUFFIX) and path.startswith(_CLAIMS_PREFIX) and scope["method"] == "POST"):
+        if not (
+            path.endswith(_CLAIMS_SUFFIX)
+            and path.startswith(_CLAIMS_PREFIX)
+            and scope["method"] == "POST"
+            and self._serves_claims
+        ):
             await self._serve_other(scope, receive, send)
             return
         began_s = monotonic()
@@ -103,6 +112,11 @@ class Front:
         return Reply(200, snapshot.body + server_time + b'"}', headers=headers)
 
     async def _pass_on(self, incoming: Incoming, scope: Scope, receive: Receive, send: Send) -> None:
+        if not surface_of(scope["path"]) & self._surface:
+            await problems.reply(Code.RESOURCE_NOT_EXISTS, incoming.request_id, incoming.language).send(
+                send, incoming.request_id
+            )
+            return
         scope["state"]["incoming"] = incoming
         if incoming.authorization and looks_signed(incoming.authorization[0]):
             receive = incoming.replay = Replay(receive)

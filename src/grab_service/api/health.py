@@ -56,11 +56,13 @@ async def get_readiness(service: RunningService) -> Response:
     responses={503: {"description": "a part that claims need is failing", "model": Health}},
 )
 async def get_health(service: RunningService) -> JSONResponse:
-    """Return the state of each part.
+    """Return the state of each part; on the public port without stocks, figures and causes.
 
-    返回各组成部分的状态。
+    返回各组成部分的状态；公开端口不含批次、数字与原因。
     """
     body = report(service)
+    if not service.shows_insides:
+        body["checks"] = {name: {"status": check["status"]} for name, check in body["checks"].items()}
     return JSONResponse(body, 503 if body["status"] == "fail" else 200, headers=_NO_STORE, media_type=_HEALTH_TYPE)
 
 

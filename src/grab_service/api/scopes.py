@@ -6,6 +6,7 @@ A route that does not stand here is not served: the application refuses to start
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import Flag, auto
 
 from fastapi.routing import APIRoute, APIRouter
 from starlette.routing import BaseRoute
@@ -56,12 +57,35 @@ TABLE: Mapping[str, frozenset[str]] = {
     "GET /docs/swagger-ui.css": _EVERYBODY,
     "GET /docs/swagger-ui-bundle.js": _EVERYBODY,
 }
+
+
+class Surface(Flag):
+    """Where a route is served: for everybody, or for staff and monitoring on a port of their own."""
+
+    PUBLIC = auto()
+    ADMIN = auto()
+
+
+EVERYWHERE = Surface.PUBLIC | Surface.ADMIN  # one port for both, in a rehearsal
+
+# How the paths of staff and monitoring begin, and those of both; every other one is public.
+_OF_ADMIN = ("/v1/admin/", "/v1/ops/", "/ops", "/metrics", "/docs", "/openapi.json")
+_OF_BOTH = ("/livez", "/readyz", "/healthz", "/pages/", "/v1/stock")
+_NOT_OF_BOTH = ("/v1/stocks/",)
+
 # Not of the router's own kind, so no dependency guards it; it says what /docs shows.
 _UNGUARDED = frozenset({"/openapi.json"})
 
 
 class RoutesUnguarded(Exception):
     """A route is not in the table; the message names each."""
+
+
+def surface_of(path: str) -> Surface:
+    """Return where a path is served, be it a route's or a request's."""
+    if path.startswith(_OF_ADMIN):
+        return Surface.ADMIN
+    return EVERYWHERE if path.startswith(_OF_BOTH) and not path.startswith(_NOT_OF_BOTH) else Surface.PUBLIC
 
 
 def suffices(route: str, scopes: frozenset[str]) -> bool:

@@ -63,6 +63,7 @@ class Service:
         history: What the stocks did in the last minutes.
         pulse: What all processes answered in the last minutes.
         used: Vouchers that are used, of all campaigns; None before they were counted.
+        shows_insides: Whether health may name stocks and causes: where staff and monitoring ask.
         streams: How many screens this process is telling events.
         verdicts: What the continuous watch says of each invariant; empty while nobody watches.
         differences: By how many vouchers it found gate and vault to differ, by kind; empty while nobody watches.
@@ -102,6 +103,7 @@ class Service:
         self.history = History(settings.snapshot_ms)
         self.pulse = Pulse(self.instruments.sheets)
         self.used: int | None = None
+        self.shows_insides = True
         self.streams = 0
         self.gate: Gate
         self.probe: Probe
