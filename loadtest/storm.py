@@ -23,12 +23,13 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from grab_service import settings
+from grab_service import settings_reader
 from grab_service.data_dir import DEFAULT, DataDir
 from grab_service.keyring import KeyringInvalid, read_secret
 from grab_service.references import UserRefs, VoucherCodes
 from grab_service.rehearsal import RehearsalKeys
-from grab_service.settings import SERVING, Settings, SettingsInvalid
+from grab_service.settings import SERVING, Settings
+from grab_service.settings_reader import SettingsInvalid
 from loadtest.crowd import Claim, Crowd, Tally, arrivals
 from loadtest.proof import Sampler, faults_of
 from loadtest.report import Report, StockLine, percentiles_ms
@@ -170,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _raise_file_limit(options.connections + _OTHER_FILES)
     data = DataDir(options.data_dir.resolve())
     try:
-        chosen = settings.load(SERVING, file=data.settings_file if data.settings_file.is_file() else None)
+        chosen = settings_reader.load(SERVING, file=data.settings_file if data.settings_file.is_file() else None)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             report = runner.run(storm(options, data, chosen))
     except (StormImpossible, SettingsInvalid, KeyringInvalid) as error:

@@ -76,7 +76,7 @@ def openapi() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         keys = RehearsalKeys(Path(directory))
         keys.make()
-        return asyncio.run(_served(create_app(Settings.model_validate(keys.settings()))))
+        return asyncio.run(_served(create_app(Settings.model_validate({**keys.settings(), "rehearsal": True}))))
 
 
 async def _served(app: ASGIApp) -> dict[str, Any]:

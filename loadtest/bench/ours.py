@@ -17,7 +17,7 @@ import redis.asyncio as redis
 
 from grab_service.data_dir import DataDir
 from grab_service.rehearsal import RehearsalKeys
-from grab_service.settings import read
+from grab_service.settings_reader import read
 from loadtest.bench.cpu import Cores, cpu_us_of, pin
 from loadtest.bench.processes import (
     BenchImpossible,

@@ -20,7 +20,7 @@ from typing import Any
 from grab_service import keyring
 from grab_service.references import VoucherCodes
 from grab_service.rehearsal import RehearsalKeys
-from grab_service.settings import read
+from grab_service.settings_reader import read
 from loadtest.bench.cpu import Cores
 from loadtest.bench.ours import OPEN, Ours, run_ours
 from loadtest.bench.processes import BenchImpossible, Load, measure, run_to_the_end

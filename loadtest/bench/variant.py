@@ -13,7 +13,7 @@ from unittest.mock import patch
 from granian import Granian
 from granian.constants import RuntimeModes, TaskImpl
 
-from grab_service import serving, settings
+from grab_service import serving, settings, settings_reader
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def main() -> int:
         return Granian(*given, **(named | others))
 
     with patch.object(serving, "Granian", granian):
-        serving.serve(settings.load(settings.SERVING))
+        serving.serve(settings_reader.load(settings.SERVING))
     return 0
 
 

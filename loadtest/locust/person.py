@@ -14,7 +14,7 @@ from typing import Any
 
 from locust.exception import StopUser
 
-from grab_service import settings
+from grab_service import settings_reader
 from grab_service.data_dir import DataDir
 from grab_service.identity import MERCHANT_SCOPE
 from grab_service.rehearsal import RehearsalKeys
@@ -38,7 +38,7 @@ def new_id(kind: str) -> str:
 def till_token(directory: Path) -> str:
     """Return a till's token of the rehearsal in this directory; it acts for every merchant."""
     data = DataDir(directory)
-    chosen = settings.load(file=data.settings_file)
+    chosen = settings_reader.load(file=data.settings_file)
     sign = RehearsalKeys(data.keys).signer(
         issuer=chosen.jwt_issuer, audience=chosen.jwt_audience, now_s=int(time.time())
     )

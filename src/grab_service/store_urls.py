@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from urllib.parse import parse_qs, urlsplit
 
 PASSWORD_LENGTH_MIN = 16
+_HIDDEN = "***"
 
 
 def has_weak_password(url: str) -> bool:
@@ -37,3 +39,11 @@ def _is_this_machine(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def without_password(url: str) -> str:
+    """Return ``url`` with its password, if it has one, replaced by asterisks."""
+    parts = urlsplit(url)
+    if parts.password:
+        url = url.replace(f":{parts.password}@", f":{_HIDDEN}@", 1)
+    return re.sub(r"([?&]password=)[^&]*", rf"\g<1>{_HIDDEN}", url)

@@ -10,7 +10,8 @@ import redis.asyncio as redis
 
 from grab_service import gate
 from grab_service.gate import GateUnavailable
-from grab_service.settings import Settings, without_password
+from grab_service.settings import Settings
+from grab_service.store_urls import without_password
 
 _CONNECT_S = 5.0
 _COMMAND_S = 60.0  # minting a large campaign takes some seconds

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from grab_service import keyring, settings
+from grab_service import keyring, settings_reader
 from grab_service.api import (
     audit,
     health,
@@ -108,7 +108,7 @@ def create_app(chosen: Settings, surface: Surface | None = None) -> ASGIApp:
 
 def create_app_from_environment() -> ASGIApp:
     """Return the application for the settings of this process's environment (the servers' factory)."""
-    app = create_app(settings.load())
+    app = create_app(settings_reader.load())
     # A sixth of the time of a claim went into looking for cycles, and none is made on its way: what stands by now is
     # never looked at again, what comes is looked at rarely.
     gc.freeze()
@@ -118,7 +118,7 @@ def create_app_from_environment() -> ASGIApp:
 
 def create_admin_app_from_environment() -> ASGIApp:
     """Return the application for staff and monitoring alone, for the settings of this process's environment."""
-    return create_app(settings.load(), Surface.ADMIN)
+    return create_app(settings_reader.load(), Surface.ADMIN)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -24,7 +24,7 @@ from grab_service.cli import (
 from grab_service.cli.options import Refused
 from grab_service.embedded import EmbeddedServerError
 from grab_service.keyring import KeyringInvalid
-from grab_service.settings import SettingsInvalid
+from grab_service.settings_reader import SettingsInvalid
 from grab_service.stores import StoreUnavailable
 from grab_service.supervisor import LeftoverRuns
 from grab_service.up import UpFailed

@@ -11,12 +11,13 @@ from typing import Annotated
 
 import typer
 
-from grab_service import data_dir, settings
+from grab_service import data_dir, settings, settings_reader
 from grab_service.cli.options import DataDirOption, JsonOption, say, say_json, say_table, settings_file
 from grab_service.data_dir import DataDir
 from grab_service.doctor import Verdict, examine
 from grab_service.rehearsal import RehearsalKeys
 from grab_service.settings import Settings
+from grab_service.store_urls import without_password
 from grab_service.tickets import CLAIM_SCOPE
 
 _TOKENS_MAX = 1_000_000
@@ -53,7 +54,7 @@ def token(
         issue = keys.ticket_issuer(now_s=now_s)
         lines = (issue(each, region) for each in users)
     else:
-        chosen = settings.load(file=settings_file(data.root))
+        chosen = settings_reader.load(file=settings_file(data.root))
         sign = keys.signer(issuer=chosen.jwt_issuer, audience=chosen.jwt_audience, now_s=now_s)
         lines = (sign(each, region, scope) for each in users)
     for line in lines:
@@ -63,7 +64,7 @@ def token(
 def doctor(*, directory: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Check what the promise depends on: servers' settings, clocks, keys, limits; 0 in order, 1 a check failed."""
     file = settings_file(directory)
-    findings = asyncio.run(examine(settings.load(file=file), file and file.parent))
+    findings = asyncio.run(examine(settings_reader.load(file=file), file and file.parent))
     if as_json:
         say_json(
             {
@@ -82,7 +83,7 @@ def doctor(*, directory: DataDirOption = None, as_json: JsonOption = False) -> N
 
 def show_settings(*, directory: DataDirOption = None, as_json: JsonOption = False) -> None:
     """Print every setting, its unit, its default and where its value comes from; secrets are hidden."""
-    sources = settings.read(file=settings_file(directory))
+    sources = settings_reader.read(file=settings_file(directory))
     rows = [
         {
             "name": name,
@@ -114,4 +115,4 @@ def version(*, as_json: JsonOption = False) -> None:
 def _shown(name: str, value: object) -> object:
     if isinstance(value, Path):
         return str(value)
-    return settings.without_password(value) if isinstance(value, str) and name.endswith("_url") else value
+    return without_password(value) if isinstance(value, str) and name.endswith("_url") else value

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from grab_service import data_dir, settings
+from grab_service import data_dir, settings, settings_reader
 from grab_service.campaign import Campaign, CampaignInvalid, read_campaign
 from grab_service.data_dir import DataDir
-from grab_service.settings import STORES, Settings, SettingsInvalid
+from grab_service.settings import STORES, Settings
+from grab_service.settings_reader import SettingsInvalid
 
 DataDirOption = Annotated[
     Path | None,
@@ -90,4 +91,4 @@ def chosen_settings(directory: Path | None, needed: Iterable[str] = STORES) -> S
     Raises:
         SettingsInvalid: One is wrong or missing.
     """
-    return settings.load(needed, file=settings_file(directory))
+    return settings_reader.load(needed, file=settings_file(directory))

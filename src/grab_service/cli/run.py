@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from grab_service import data_dir, keyring, logs, resources, serving, settings
+from grab_service import data_dir, keyring, logs, resources, serving, settings_reader
 from grab_service import up as bring_up
 from grab_service.cli.options import DataDirOption, JsonOption, chosen_settings, read_file, say, say_json
 from grab_service.data_dir import DataDir
@@ -61,7 +61,7 @@ def up(
     GRAB_REDIS_URL and GRAB_DATABASE_URL name, else its own in DIR. SIGINT or SIGTERM: everything ends in good order.
     """
     logs.configure()
-    chosen = settings.load(host=host, port=port, workers=workers, server=server and server.value)
+    chosen = settings_reader.load(host=host, port=port, workers=workers, server=server and server.value)
     asyncio.run(
         bring_up.up(
             data=DataDir(directory.resolve()),
@@ -75,14 +75,14 @@ def up(
 
 def serve() -> None:
     """Run the API; its settings come from GRAB_* and GRAB_SETTINGS_FILE ('grab settings')."""
-    chosen = settings.load(SERVING)
+    chosen = settings_reader.load(SERVING)
     keyring.load(chosen)  # now, in one sentence, rather than in each process
     serving.serve(chosen)
 
 
 def ledger() -> None:
     """Run a ledger worker; any number may run, they share the stocks and stand in for each other."""
-    chosen = settings.load(STORES)
+    chosen = settings_reader.load(STORES)
     logs.configure(chosen.log_format)
     uvloop.run(_work(chosen))
 
