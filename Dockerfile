@@ -3,11 +3,11 @@
 
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
-# Dependencies first: they change less often than the code.  The development ones hold the build back end.
+# Dependencies first: they change less often than the code.
 COPY requirements/ requirements/
 RUN python -m venv /opt/grab \
     && /opt/grab/bin/pip install --no-cache-dir --require-hashes -r requirements/run.lock \
-    && pip install --no-cache-dir --require-hashes -r requirements/dev.lock
+    && pip install --no-cache-dir --require-hashes -r requirements/build.lock
 COPY . .
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir dist . \
     && /opt/grab/bin/pip install --no-cache-dir --no-deps dist/*.whl

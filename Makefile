@@ -20,7 +20,8 @@ NGINX_PACKAGES := nginx-light libnginx-mod-http-lua lua-nginx-redis
 BIN       := .venv/bin
 INSTALLED := .venv/.installed
 COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-             --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --extra otel
+             --no-emit-index-url --no-emit-find-links --no-annotate --no-header
+EXTRAS    := --extra embedded --extra otel
 
 .DEFAULT_GOAL := help
 .PHONY: help install run storm rehearse chaos bench bench-growth bench-redemptions test browser fuzz campaign mutants check lint types imports locks format lock wheel clean clean-data
@@ -104,8 +105,9 @@ format: $(INSTALLED) ## Format the code and mend what can be mended by itself
 
 lock: $(INSTALLED) ## Resolve the dependencies anew into requirements/*.lock
 	$(BIN)/python -m pip install --quiet uv
-	$(COMPILE) pyproject.toml --output-file requirements/run.lock
-	$(COMPILE) pyproject.toml requirements/dev.in --constraints requirements/run.lock --output-file requirements/dev.lock
+	$(COMPILE) $(EXTRAS) pyproject.toml --output-file requirements/run.lock
+	$(COMPILE) $(EXTRAS) pyproject.toml requirements/dev.in --constraints requirements/run.lock --output-file requirements/dev.lock
+	$(COMPILE) requirements/build.in --constraints requirements/dev.lock --output-file requirements/build.lock
 
 wheel: $(INSTALLED) ## Build the wheel into dist/
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

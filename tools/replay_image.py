@@ -211,8 +211,9 @@ class Replay:
 
 def fetch_wheels(to: Path) -> None:
     """Fetch every package of the lock files, by the hashes that stand there, with the pip of this machine."""
-    options = ["--quiet", "--require-hashes", "--dest", str(to), "-r", str(ROOT / "requirements" / "dev.lock")]
-    _call(sys.executable, "-m", "pip", "download", *options)
+    for lock in ("run", "build"):
+        options = ["--quiet", "--require-hashes", "--dest", str(to), "-r", str(ROOT / "requirements" / f"{lock}.lock")]
+        _call(sys.executable, "-m", "pip", "download", *options)
 
 
 def make_base(to: Path) -> None:

@@ -13,6 +13,7 @@ from tests.support.photos import JPEG
 from tests.support.rehearsals import Rehearsal, clean_environment
 from tests.tidy.project import ROOT
 
+_BOUND_S = 150  # a dozen commands and twice as many calls, each a program of its own, on a machine that is busy
 _BASE = "http://127.0.0.1:8000"
 
 
@@ -37,12 +38,20 @@ def blocks(document: str, kind: str, url: str) -> str:
 def run(argv: list[str], program: str, cwd: Path) -> str:
     """Run a program that is given on standard input; return what it printed."""
     done = subprocess.run(
-        argv, input=program, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=50, check=False
+        argv,
+        input=program,
+        cwd=cwd,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=_BOUND_S,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
 
 
+@pytest.mark.timeout(2 * _BOUND_S)
 def test_every_example_of_the_api_works(running: Rehearsal, checkout: Path) -> None:
     """The setting up and every curl call succeed in their order, and so does every Python call, for another user."""
     said = run(["bash", "-euo", "pipefail"], blocks("docs/api.md", "sh", running.url), checkout)
@@ -51,6 +60,7 @@ def test_every_example_of_the_api_works(running: Rehearsal, checkout: Path) -> N
     run([sys.executable, "-"], tokens + blocks("docs/api.md", "python", running.url), checkout)
 
 
+@pytest.mark.timeout(2 * _BOUND_S)
 def test_the_three_calls_of_the_readme_work(running: Rehearsal, checkout: Path) -> None:
     """The picture, a voucher, and the list that has it, as in the README."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")

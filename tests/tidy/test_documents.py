@@ -11,7 +11,7 @@ import typer.main
 from typer.core import TyperGroup
 
 from grab_service.cli import app
-from tests.tidy.project import documents, name_of
+from tests.tidy.project import ROOT, documents, name_of
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _TWINS = sorted(path for path in documents() if path.name.endswith(".zh-CN.md"))
@@ -42,6 +42,17 @@ def test_a_chinese_document_has_all_that_its_twin_has(path: Path) -> None:
     """Headings, rows of tables, commands and figures are the same in both, in the same order."""
     twin = path.with_name(path.name.replace(".zh-CN", ""))
     assert _frame(path) == _frame(twin)
+
+
+def test_every_decision_stands_in_the_index() -> None:
+    """The index of decisions names each by its title, in order, and no other."""
+    folder = ROOT / "docs" / "adr"
+    files = sorted(folder.glob("0*.md"))
+    titles = [path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ").split(". ", 1) for path in files]
+    listed = re.findall(
+        r"^\| \[(\d+)\]\((\S+)\) \| (.+) \|$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert listed == [(number, path.name, title) for path, (number, title) in zip(files, titles, strict=True)]
 
 
 def test_the_documents_that_many_read_are_there_in_chinese() -> None:

@@ -37,6 +37,7 @@ def test_lock_files_hold_what_is_asked_for() -> None:
         for requirement in map(Requirement, asked):
             assert Version(locked[name][canonicalize_name(requirement.name)]) in requirement.specifier
     assert locked["run"].items() <= locked["dev"].items()
+    assert locked["build"].items() <= locked["dev"].items()
 
 
 def test_vendored_files_are_the_ones_that_were_checked() -> None:
