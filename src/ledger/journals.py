@@ -1,7 +1,8 @@
 """The journals that are sealed, their newest blocks, and their rows as the lines that blocks are made of.
 
-A journal is the issue log of one stock, ``claims/{stock_id}``, or the money of one campaign,
-``money/{campaign_id}``: each can be checked, and published, without any other.
+A journal is the issue log of one stock, ``claims/{stock_id}``, the money of one campaign,
+``money/{campaign_id}``, or what ``staff`` asked for, approved and did: each can be checked, and
+published, without any other.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _SELECT_JOURNALS = statement("select_journals")
 _SELECT_BLOCKS = statement("select_blocks")
 _CLAIM_ROWS = statement("select_claim_rows")
 _MONEY_ROWS = statement("select_money_rows")
+_DEED_ROWS = statement("select_deed_rows")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +33,7 @@ class Journal:
     Attributes:
         stock_no: Of the stock whose claims it holds, or None.
         campaign_no: Of the campaign whose money it holds, or None.
-        name: ``claims/{stock_id}`` or ``money/{campaign_id}``.
+        name: ``claims/{stock_id}``, ``money/{campaign_id}`` or ``staff``.
         block_no: Its newest block; 0 before the first.
         hash: Of that block; None before the first.
         sealed_at: When that block was sealed; None before the first.
@@ -70,7 +72,7 @@ class JournalRow:
 
     Attributes:
         block_no: The block it is in; None if it is in none yet.
-        row_no: The number of the claim or of the event.
+        row_no: The number of the claim or of the event, or one that is made of those of requests and deeds.
         line: What the block's hash covers.
         recorded_us: When a claim was recorded, in Unix microseconds; None for events.
         opening: What opens a claim's entry; None for events.
@@ -118,10 +120,12 @@ def claim_row(stock_id: str, row: asyncpg.Record) -> JournalRow:
     )
 
 
-def _query(journal: Journal) -> tuple[str, int, int | None]:
+def _query(journal: Journal) -> tuple[str, *tuple[int, ...]]:
     if journal.stock_no is not None:
         return _CLAIM_ROWS, journal.journal_no, journal.stock_no
-    return _MONEY_ROWS, journal.journal_no, journal.campaign_no
+    if journal.campaign_no is not None:
+        return _MONEY_ROWS, journal.journal_no, journal.campaign_no
+    return _DEED_ROWS, journal.journal_no
 
 
 def _row_of(journal: Journal, row: asyncpg.Record) -> JournalRow:

@@ -9,18 +9,21 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from ledger import seal
+from ledger import admin, seal
+from ledger.admin import Action
 from ledger.blocks import merkle_path, merkle_root
 from ledger.chain import Anchor, check_chains
 from ledger.journals import journals
 from ledger.record import record
 from ledger.seal import seal_now
 from tests.ledger.conftest import OpenBooks
+from tests.support.agreement import deed_of
 from tests.support.campaigns import small_campaign
 from tests.support.till import SHOP, Till, add_merchant, receive_fund
 from tests.support.wait import wait_until
 
 TABLES = ("claims", "events", "transfers", "redemptions", "reversals", "refunds", "fund_receipts")
+OF_STAFF = ("vault_policy", "admin_requests", "admin_approvals", "admin_acts", "admin_deeds")
 INSERT = (
     "INSERT INTO claims (stock_no, claim_no, round_no, limit_no, epoch, user_ref, stream_ms, stream_seq, recorded_at)"
     " SELECT stock_no, {claim_no}, round_no, limit_no, epoch, '{claim_no}hief' || right(user_ref, 18), stream_ms,"
@@ -66,9 +69,11 @@ async def till(open_books: OpenBooks, campaign_id: str) -> Till:
 
 @pytest.fixture
 async def sealed(till: Till, monkeypatch: pytest.MonkeyPatch) -> Till:
-    """Three claims in two blocks, and all kinds of money events in three."""
+    """Three claims in two blocks, all kinds of money events in three, and what staff agreed on and did."""
     monkeypatch.setattr(seal, "BLOCK_ROWS_MAX", 2)
     vault = till.vault
+    await deed_of(vault, Action.RECOVER, "gate")
+    await admin.let_two_agree(vault, subject="li")
     await seal_now(vault)
     await till.reverse(await till.redeemed(1))
     await till.refund(await till.redeemed(2), 4_000)
@@ -139,7 +144,7 @@ async def columns(vault: asyncpg.Connection) -> list[tuple[str, str, str]]:
     rows = await vault.fetch(
         "SELECT table_name, column_name, data_type FROM information_schema.columns"
         " WHERE table_schema = 'public' AND table_name = ANY($1) AND is_generated = 'NEVER'",
-        list(TABLES),
+        [*TABLES, *OF_STAFF],
     )
     return [tuple(row) for row in rows]
 
@@ -149,6 +154,8 @@ OTHER: dict[str, str] = {
     "bigint": "coalesce({c}, 0) + 1",
     "text": "coalesce({c}, '') || 'x'",
     "date": "{c} + 1",
+    "boolean": "NOT {c}",
+    "jsonb": """coalesce({c}, '{{}}') || '{{"forged": true}}'""",
     "timestamp with time zone": "coalesce({c}, now()) + interval '1 microsecond'",
 }
 
@@ -157,7 +164,7 @@ async def test_a_changed_column_is_found_whichever_it_is(sealed: Till, columns: 
     """One row of each table, one column after the other, by the owner of the database with everything switched off."""
     vault = sealed.vault
     await open_the_vault(vault)
-    assert {table for table, _, _ in columns} == set(TABLES)
+    assert {table for table, _, _ in columns} == {*TABLES, *OF_STAFF}
     overlooked = []
     for table, column, kind in columns:
         change = vault.transaction(isolation="repeatable_read")
@@ -194,6 +201,14 @@ async def test_a_deleted_transfer_names_its_block(sealed: Till) -> None:
     await open_the_vault(sealed.vault)
     await sealed.vault.execute("DELETE FROM transfers WHERE event_no = (SELECT min(event_no) FROM events)")
     assert await faults(sealed.vault) == [("money", 1)]
+
+
+@pytest.mark.parametrize("table", OF_STAFF)
+async def test_a_deed_that_is_taken_away_is_found(sealed: Till, table: str) -> None:
+    """Neither a request, an approval, an act, a deed nor the policy itself can go without a trace."""
+    await open_the_vault(sealed.vault)
+    await sealed.vault.execute(f"DELETE FROM {table}")  # noqa: S608  names of this file
+    assert {journal for journal, _ in await faults(sealed.vault)} == {"staff"}
 
 
 async def test_a_row_put_into_a_sealed_block_names_the_block(sealed: Till) -> None:
@@ -286,6 +301,8 @@ EMPTY = "(SELECT max(journal_no) FROM journals WHERE stock_no IS NOT NULL)"
         "INSERT INTO journals (stock_no) VALUES (999999)",
         "INSERT INTO journals (campaign_no) VALUES (999999)",
         "INSERT INTO journals (stock_no, campaign_no) VALUES (NULL, NULL)",
+        "INSERT INTO journals (of_staff) VALUES (true)",
+        "INSERT INTO journals (of_staff, stock_no) SELECT true, 999999",
         BLOCK + "(999999, 1, 1, NULL, sha256('x'), now())",
         BLOCK + "({journal}, 1, 1, NULL, sha256('x'), now())",
         BLOCK + "({journal}, 3, 1, sha256('x'), sha256('y'), now())",

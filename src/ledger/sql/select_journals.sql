@@ -1,5 +1,5 @@
 -- Every journal with its newest block; block_no is 0 and the rest NULL or 0 before the first.
-SELECT j.journal_no, j.stock_no, j.campaign_no, coalesce('claims/' || s.stock_id, 'money/' || c.campaign_id) AS name,
+SELECT j.journal_no, j.stock_no, j.campaign_no, coalesce('claims/' || s.stock_id, 'money/' || c.campaign_id, 'staff') AS name,
        coalesce(b.block_no, 0) AS block_no, b.hash, b.sealed_at,
        (SELECT coalesce(sum(row_count), 0)::bigint FROM sealed_blocks WHERE journal_no = j.journal_no) AS row_count
 FROM journals j

@@ -16,6 +16,8 @@ SELECT s.block_no, e.event_no AS row_no, NULL AS user_ref,
                 f.discount_fen::text, f.refund_amount_fen::text, f.returned_fen::text, f.refund_total_fen::text,
                 f.returned_total_fen::text, f.caller, f.out_request_no]
        || ARRAY[m.event_no::text, m.campaign_no::text, m.reference, m.amount_fen::text, to_char(m.received_on, 'YYYY-MM-DD'), m.recorded_by]
+       -- Only where there is one: lines that were sealed before there were deeds stay what they were.
+       || CASE WHEN m.deed_no IS NULL THEN '{}' ELSE ARRAY[m.deed_no::text] END
        AS fields
 FROM events e
 LEFT JOIN sealed_rows s ON s.journal_no = $1 AND s.row_no = e.event_no
