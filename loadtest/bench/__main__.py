@@ -20,8 +20,21 @@ import asyncpg
 import redis.asyncio as redis
 
 from grab_service.embedded import EmbeddedServerError
-from loadtest.bench import ours
-from loadtest.bench.budget import ELSEWHERE, LEDGER, NAMES, POLL, ROUND, SOLD_OUT, WON, cpu_us, verdicts
+from grab_service.settings import Settings
+from loadtest.bench import ours, overload, redemptions
+from loadtest.bench.budget import (
+    LEDGER,
+    NAMES,
+    OVERLOAD,
+    POLL,
+    REDEEM,
+    ROUND,
+    SOLD_OUT,
+    WON,
+    cpu_us,
+    elsewhere,
+    verdicts,
+)
 from loadtest.bench.cpu import Cores
 from loadtest.bench.figures import Spread, column, known, table
 from loadtest.bench.ledger_rate import ledger_rate
@@ -30,12 +43,14 @@ from loadtest.bench.peers import roster
 from loadtest.bench.peers.roster import Peer, run_peer
 from loadtest.bench.processes import BenchImpossible, Load, measure, run_to_the_end
 
+SERVER: str = Settings.model_fields["server"].default
 _OUTPUT = Path("artefacts/bench.json")
 _PER_S_MAX = 60_000  # more than any server here answers: how many requests must stand ready
+_WHOLE_FROM = 1_000  # from here on decimals only widen the table
 _EXPECTED = {SOLD_OUT: "409", WON: "201"}
 _TROUBLE = (BenchImpossible, EmbeddedServerError, OSError, redis.RedisError, asyncpg.PostgresError)
 
-# The columns of the table, medians all; the first with its spread.
+# The columns of the table, each a median with its spread.
 _HEAD = ("", "system", "sum µs", "server µs", "store µs", "per s", "p50 ms", "p99 ms", "turns void")
 _PICKS: tuple[Callable[[Mapping[str, Any]], float], ...] = (
     cpu_us,
@@ -111,6 +126,11 @@ class Bench:
             raise BenchImpossible(f"the round gave {found.pop(ROUND)['statuses']}, not a voucher to each")
         async with _directory() as directory:
             found[LEDGER] = await ledger_rate(directory, self._cores, options.rows)
+        if OVERLOAD not in options.skip:
+            offer = overload.Offer(options.server, options.workers)
+            found[OVERLOAD] = await overload.run_overload(offer, f"over-{number}")
+        if REDEEM not in options.skip:
+            found[REDEEM] = await redemptions.bench(redemptions.options_of(["--server", options.server]))
         return found
 
     async def _peer(self, peer: Peer) -> dict[str, Any]:
@@ -143,13 +163,12 @@ class Bench:
         parts += [f"void: {each}" for each in self.void]
         head = ("budget", "median (low to high)", "must", "aim", "met")
         parts.append(table([head, *(each.cells() for each in verdicts(self.turns, self.absent))]))
-        parts += ELSEWHERE
+        parts.append(table([(*head, "measured by"), *elsewhere()]))
         return "\n\n".join(part for part in parts if part)
 
     def _cells(self, system: str, measured: str) -> tuple[str, ...]:
         spreads = [self._spread(lambda turn, pick=pick: pick(turn[system][measured])) for pick in _PICKS]
-        cells = [f"{spread.median:,.1f}" if spread else "–" for spread in spreads]
-        cells[0] = spreads[0].text(1) if spreads[0] else "–"
+        cells = [spread.text(0 if spread.median >= _WHOLE_FROM else 1) if spread else "–" for spread in spreads]
         lost = sum(measured not in turn.get(system, {}) for turn in self.turns)
         return (*cells, str(lost or ""))
 
@@ -163,6 +182,11 @@ class Bench:
             )
         spread = self._spread(lambda turn: turn[ours.NAME][POLL]["at_rest"]["core_percent"])
         found.append(f"GET /v1/stock, 1,000 a second and nothing else: {spread.text(1) if spread else '–'} % of a core")
+        for turn in self.turns:
+            if OVERLOAD in turn.get(ours.NAME, {}):
+                found.append(f"overload: {overload.text_of(turn[ours.NAME][OVERLOAD])}")
+            if REDEEM in turn.get(ours.NAME, {}):
+                found.append(f"redemptions: {redemptions.report(turn[ours.NAME][REDEEM])}")
         for name in ("worker", "copy_with_keys", "copy_without_keys"):
             spread = self._spread(lambda turn, name=name: turn[ours.NAME][LEDGER][f"{name}_per_s"])
             found.append(f"ledger, {name}: {spread.text(0) if spread else '–'} rows a second")
@@ -180,6 +204,7 @@ class Bench:
             "missing": self.absent,
             "void": self.void,
             "budget": [each.to_json() for each in verdicts(self.turns, self.absent)],
+            "elsewhere": elsewhere(),
             "turns": self.turns,
         }
 
@@ -211,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description="Measure the service and its peers in turn.")
     parser.add_argument("--turns", type=int, default=5, help="of each system (%(default)s)")
-    parser.add_argument("--server", choices=("uvicorn", "granian"), default="granian", help="ours (%(default)s)")
+    parser.add_argument("--server", choices=("uvicorn", "granian"), default=SERVER, help="ours (%(default)s)")
     parser.add_argument("--workers", type=int, default=1, help="server processes, ours and Python's (%(default)s)")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement (%(default)s)")
     parser.add_argument("--connections", type=int, default=128, help="kept busy (%(default)s)")
@@ -219,6 +244,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--won", type=int, default=42_000, help="our stock of claims that win (%(default)s)")
     parser.add_argument("--rows", type=int, default=100_000, help="of the ledger's measurement (%(default)s)")
     parser.add_argument("--only", action="append", metavar="PEER", help="this peer only; may be repeated")
+    parser.add_argument("--skip", action="append", default=[], choices=(OVERLOAD, REDEEM), help="may be repeated")
     parser.add_argument("--json", type=Path, default=_OUTPUT, metavar="FILE", help="the figures (%(default)s)")
     return parser.parse_args(arguments)
 

@@ -22,6 +22,7 @@ from loadtest.bench.cpu import Cores, cpu_us_of, pin
 from loadtest.bench.processes import (
     BenchImpossible,
     Load,
+    end_of,
     free_port,
     go,
     measure,
@@ -204,7 +205,7 @@ async def run_ours(
         deadline_s = time.monotonic() + _READY_S
         while "ready http" not in log.read_text(errors="replace"):
             if process.returncode is not None or time.monotonic() > deadline_s:
-                raise BenchImpossible(f"our service did not come up: see {log}")
+                raise BenchImpossible(f"our service did not come up: {end_of(log)}")
             await asyncio.sleep(0.1)
         await asyncio.sleep(_OPENING_S + 0.2)
         gate = redis.Redis.from_url(read(file=data.settings_file).settings.redis_url, decode_responses=True)

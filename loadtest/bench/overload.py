@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from grab_service.settings import variable_of
+from grab_service.settings import Settings, variable_of
 from loadtest.bench.cpu import Cores, cpu_us_of, rss_bytes_of
 from loadtest.bench.figures import Line, Spread, Verdict, table
 from loadtest.bench.open_loop import GAVE_UP, REFUSED, SLICE_S, USEFUL
@@ -29,6 +29,7 @@ from loadtest.bench.ours import OPEN, SOLD_OUT, Ours, run_ours
 from loadtest.bench.processes import BenchImpossible, go, run_to_the_end, warm_generator
 
 OVERLOAD = "overload"
+SERVER: str = Settings.model_fields["server"].default
 SECONDS, AFTER_S, CONNECTIONS, WON = 10.0, 6.0, 8_000, 180_000
 _OUTPUT = Path("artefacts/bench-overload.json")
 _TIMES, _AFTER = 3.0, 0.5  # of the peak
@@ -56,10 +57,10 @@ class Offer:
 
     server: str
     workers: int
-    seconds: float
-    after_s: float
-    connections: int
-    won: int
+    seconds: float = SECONDS
+    after_s: float = AFTER_S
+    connections: int = CONNECTIONS
+    won: int = WON
     is_sold_out: bool = False
 
 
@@ -161,16 +162,14 @@ def verdicts_of(turns: Sequence[Mapping[str, Any]]) -> list[Verdict]:
     def spread(name: str) -> Spread | None:
         return Spread.of([float(turn[name]) for turn in turns if turn.get(name) is not None])
 
-    return [
-        Verdict(Line("overload, 3 × the peak: goodput against the peak", 0.85, 0.95, at_least=True), spread("goodput")),
-        Verdict(
-            Line("overload: refusals, p99 from the intended start, ms", 50, 50, digits=1),
-            spread("refusal_p99_ms"),
-            "nothing was refused",
-        ),
-        Verdict(Line("overload: growth of the server's memory, MB a second", 0.5, 0.1), spread("rss_slope_mb_per_s")),
-        Verdict(Line("overload: seconds to full goodput after it", 2, 1, digits=1), spread("recovery_s")),
-    ]
+    lines = {
+        "goodput": Line("overload, 3 × the peak: goodput against the peak", 0.85, 0.95, at_least=True),
+        "refusal_p99_ms": Line("overload: refusals, p99 from the intended start, ms", 50, 50, digits=1),
+        "rss_slope_mb_per_s": Line("overload: growth of the server's memory, MB a second", 0.5, 0.1),
+        "recovery_s": Line("overload: seconds to full goodput after it", 2, 1, digits=1),
+    }
+    why = "nothing was refused" if turns else "not run"
+    return [Verdict(line, spread(name), why) for name, line in lines.items()]
 
 
 def text_of(found: Mapping[str, Any]) -> str:
@@ -235,7 +234,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure from the command line; return the exit code: 0 measured, 2 it could not be."""
     parser = argparse.ArgumentParser(prog="overload", description="Offer more than the service can take.")
     parser.add_argument("--turns", type=int, default=3, help="of peak, overload and rest (%(default)s)")
-    parser.add_argument("--server", choices=("uvicorn", "granian"), default="uvicorn", help="(%(default)s)")
+    parser.add_argument(
+        "--server",
+        choices=("uvicorn", "granian"),
+        default=SERVER,
+        help="(%(default)s)",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes of the API (%(default)s)")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of the overload (%(default)s)")
     parser.add_argument("--after", type=float, default=AFTER_S, help="seconds of half the peak after it (%(default)s)")

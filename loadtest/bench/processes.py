@@ -24,6 +24,7 @@ _Result = TypeVar("_Result")
 _STOP_S = 30.0
 _READY_S = 60.0
 _FIGURES_BYTES_MAX = 16_000_000
+_LOG_LINES = 12
 _LOAD_S = 120.0  # after which a load generator is given up
 
 
@@ -103,6 +104,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def end_of(log: Path) -> str:
+    """Return the last lines of a log: its directory is gone when the message is read."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_LINES:])
+
+
 async def listening(process: asyncio.subprocess.Process, port: int, log: Path) -> None:
     """Wait until a server takes connections.
 
@@ -118,7 +124,7 @@ async def listening(process: asyncio.subprocess.Process, port: int, log: Path) -
         else:
             writer.close()
             return
-    raise BenchImpossible(f"the server does not listen: see {log}")
+    raise BenchImpossible(f"the server does not listen: {end_of(log)}")
 
 
 @dataclass(frozen=True, slots=True)

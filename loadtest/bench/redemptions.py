@@ -20,11 +20,13 @@ from typing import Any
 from grab_service import keyring
 from grab_service.references import VoucherCodes
 from grab_service.rehearsal import RehearsalKeys
+from grab_service.settings import Settings
 from grab_service.settings_reader import read
 from loadtest.bench.cpu import Cores
 from loadtest.bench.ours import OPEN, Ours, run_ours
 from loadtest.bench.processes import BenchImpossible, Load, measure, run_to_the_end
 
+SERVER: str = Settings.model_fields["server"].default
 _OUTPUT = Path("artefacts/bench-redemptions.json")
 _REGION = "500110"
 _FIRST_MERCHANT = 898_500_000_000_000
@@ -58,7 +60,7 @@ async def bench(options: argparse.Namespace) -> dict[str, Any]:
     if not verdict.get("ok"):
         red = [each.get("id") for each in verdict.get("invariants", []) if not each.get("ok")]
         raise BenchImpossible(f"the audit is red: {red}")
-    return figures
+    return figures | {"connections": options.connections}
 
 
 async def _import_merchants(service: Ours, directory: Path, count: int) -> None:
@@ -128,19 +130,24 @@ def report(figures: dict[str, Any]) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the bench from the command line; return the exit code."""
+def options_of(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of a command line."""
     parser = argparse.ArgumentParser(prog="redemptions", description="Measure the use of vouchers.")
     parser.add_argument("--vouchers", type=int, default=20_000, help="to use (%(default)s)")
     parser.add_argument("--merchants", type=int, default=200, help="at which (%(default)s)")
     parser.add_argument("--connections", type=int, default=128, help="kept busy (%(default)s)")
     parser.add_argument("--warm-up", type=int, default=1_000, help="uses before the measurement (%(default)s)")
-    parser.add_argument("--server", choices=("uvicorn", "granian"), default="granian", help="(%(default)s)")
+    parser.add_argument("--server", choices=("uvicorn", "granian"), default=SERVER, help="(%(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes of the API (%(default)s)")
     parser.add_argument("--json", type=Path, default=_OUTPUT, metavar="FILE", help="the figures (%(default)s)")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the bench from the command line; return the exit code."""
+    options = options_of(arguments)
     try:
-        figures = run_to_the_end(bench(options)) | {"connections": options.connections}
+        figures = run_to_the_end(bench(options))
     except BenchImpossible as error:
         print(error, file=sys.stderr)
         return 2
