@@ -24,7 +24,7 @@ COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --g
 EXTRAS    := --extra embedded --extra otel
 
 .DEFAULT_GOAL := help
-.PHONY: help install run storm rehearse chaos bench bench-growth bench-redemptions test browser fuzz campaign mutants check lint types imports locks format lock wheel clean clean-data
+.PHONY: help install run storm rehearse chaos bench bench-growth bench-redemptions bench-settlement test browser fuzz campaign mutants check lint types imports locks format lock wheel clean clean-data
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench-growth: $(INSTALLED) ## Measure cost, memory and recovery against the numb
 
 bench-redemptions: $(INSTALLED) ## Measure how many vouchers the tills can use in a second over HTTP
 	$(BIN)/python -m loadtest.bench.redemptions $(ARGS)
+
+bench-settlement: $(INSTALLED) ## Measure a settlement of 25,400 vouchers over 2,000 merchants
+	$(BIN)/python -m loadtest.bench.settlement $(ARGS)
 
 test: $(INSTALLED) ## Run the whole suite against real servers; ARGS="tests/lua -x" narrows it
 	$(BIN)/pytest -n logical --maxprocesses 4 --ignore tests/browser $(ARGS)

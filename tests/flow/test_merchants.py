@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from grab_service.cli.merchant_import import Wish, import_rows
+from grab_service.merchant_import import Wish, import_rows
 from grab_service.merchant_list import read_list
 from ledger import merchants
 from tests.support.lists import COLUMNS, csv_of, row, workbook_of

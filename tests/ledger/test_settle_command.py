@@ -18,8 +18,7 @@ import pytest
 from python_calamine import CalamineWorkbook
 
 from grab_service import instants
-from grab_service.cli.options import Refused
-from grab_service.cli.settle import _end_of
+from grab_service.periods import end_of
 from grab_service.settlement_files import files_of, write_files
 from ledger import settlement
 from ledger.settlement import Settlement
@@ -127,6 +126,7 @@ def test_files_of_an_earlier_run_are_never_taken_for_those_of_this_one(tmp_path:
     assert not (tmp_path / "manifest").exists()
 
 
+@pytest.mark.timeout(240)  # many commands one after the other
 async def test_a_period_is_frozen_by_one_and_paid_by_another(till: Till, office: Office) -> None:
     """The same period again writes the same bytes, also after the payout; nobody pays alone or without a token."""
     await _trade(till)
@@ -156,6 +156,7 @@ async def test_a_period_is_frozen_by_one_and_paid_by_another(till: Till, office:
     assert [(line["merchant_no"], line["net_fen"]) for line in shown["lines"]] == [(SHOP, 1_500), (OTHER_SHOP, 3_000)]
 
 
+@pytest.mark.timeout(240)  # many commands one after the other
 async def test_a_comparison_says_what_differs(till: Till, office: Office) -> None:
     """Exit code 1 with the differences as files, and the payout waits; 0 when both sides agree."""
     await _trade(till)
@@ -183,11 +184,11 @@ async def test_a_comparison_says_what_differs(till: Till, office: Office) -> Non
 
 def test_a_period_ends_with_a_day_in_china_or_at_an_instant() -> None:
     """The day is wholly within; what is no end of a period is told."""
-    assert instants.from_datetime(_end_of("2024-02-03")) == "2024-02-04T00:00:00+08:00"
-    assert _end_of("2024-02-03T16:00:00Z") == _end_of("2024-02-03")
+    assert instants.from_datetime(end_of("2024-02-03")) == "2024-02-04T00:00:00+08:00"
+    assert end_of("2024-02-03T16:00:00Z") == end_of("2024-02-03")
     for text in ("2024-02-30", "tomorrow", "2024-02-03T16:00:00", "9999-12-31", "today.....'"):
-        with pytest.raises(Refused, match="--until"):
-            _end_of(text)
+        with pytest.raises(ValueError, match=r"is neither|has no offset"):
+            end_of(text)
 
 
 async def test_a_period_that_is_not_over_is_refused(till: Till, office: Office) -> None:

@@ -40,13 +40,6 @@ def test_an_amount_in_yuan_is_exact() -> None:
 def test_the_same_table_is_the_same_bytes_at_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the clock gets into a workbook but the instant that it is given."""
     first = workbook_of("汇总", ROWS, AT)
-
-    class Later(datetime):
-        @classmethod
-        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]  # as much as openpyxl needs
-            return datetime(2031, 1, 1, tzinfo=UTC if tz else None)
-
-    monkeypatch.setattr("openpyxl.packaging.core.datetime.datetime", Later)
     monkeypatch.setattr("zipfile.time.time", lambda: 2_000_000_000.0)
     assert workbook_of("汇总", ROWS, AT) == first
     assert workbook_of("汇总", ROWS, AT + timedelta(seconds=1)) != first
@@ -89,6 +82,12 @@ def test_what_goes_in_comes_out(texts: list[str], amounts_fen: list[int]) -> Non
     read = list(csv.reader(io.StringIO(csv_of(rows).decode("utf-8-sig"), newline="")))
     assert [int(Decimal(row[1]) * 100) for row in read[1:]] == expected
     assert [round(float(str(row[1])) * 100) for row in sheet_of(workbook_of("x", rows, AT))[1:]] == expected
+
+
+def test_a_wide_table_has_a_name_for_each_column() -> None:
+    """A to Z, then AA and on; a library of others finds every cell where it was put."""
+    row = [f"c{number}" for number in range(60)]
+    assert sheet_of(workbook_of("x", [row, row], AT)) == [row, row]
 
 
 def test_columns_are_as_wide_as_their_names() -> None:

@@ -85,7 +85,7 @@ async def read_form(request: Request, content_type: bytes, photo_bytes_max: int)
 
 
 async def _read_multipart(request: Request, body_bytes_max: int) -> MerchantForm:
-    bounded = Request(request.scope, _within(request.receive, body_bytes_max))
+    bounded = Request(request.scope, within(request.receive, body_bytes_max))
     async with bounded.form(max_files=1, max_fields=_FIELDS_MAX, max_part_size=_FIELD_BYTES_MAX) as form:
         _refuse(_misfits_of(form))
         texts = {name: str(form.get(name, "")) for name in TEXT_FIELDS}
@@ -107,7 +107,7 @@ def _misfits_of(form: FormData) -> dict[str, str]:
 
 
 async def _read_json(request: Request, body_bytes_max: int) -> MerchantForm:
-    bounded = Request(request.scope, _within(request.receive, body_bytes_max))
+    bounded = Request(request.scope, within(request.receive, body_bytes_max))
     try:
         document = read_json(await bounded.body())
     except JsonRefused as error:
@@ -139,7 +139,7 @@ def _invalid(misfits: dict[str, str]) -> Problem:
     return Problem(Code.PARAM_ERROR, errors=errors)
 
 
-def _within(receive: Receive, body_bytes_max: int) -> Receive:
+def within(receive: Receive, body_bytes_max: int) -> Receive:
     """Return ``receive`` with an end: more bytes than allowed are refused when they come, whatever was announced."""
     left = body_bytes_max
 

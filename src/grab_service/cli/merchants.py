@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from grab_service import instants, photos
-from grab_service.cli.merchant_import import Outcome, Wish, import_rows
 from grab_service.cli.options import (
     DataDirOption,
     JsonOption,
@@ -21,6 +23,7 @@ from grab_service.cli.options import (
     say_table,
     settings_file,
 )
+from grab_service.merchant_import import Advance, Outcome, Wish, import_rows
 from grab_service.merchant_list import ListRow, ListUnreadable, read_list
 from grab_service.settings import Settings
 from grab_service.stores import open_vault
@@ -185,6 +188,16 @@ def show(
     )
 
 
+@contextmanager
+def _progress(label: str, length: int) -> Iterator[Advance]:
+    """Show a bar on a terminal, and nothing anywhere else."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with typer.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield bar.update
+
+
 def _decide(directory: Path | None, numbers: list[str], verdict: Verdict, actor: str, reason: str) -> None:
     chosen = chosen_settings(directory, ["database_url"])
     refusals = asyncio.run(_write_decisions(chosen, list(dict.fromkeys(numbers)), verdict, actor, reason))
@@ -205,7 +218,7 @@ async def _import(chosen: Settings, rows: list[ListRow], wish: Wish) -> Outcome:
     async with open_vault(chosen) as vault:
         if not (await merchants.stored_rules(vault)).towns:
             raise Refused("no campaign is stored: towns and categories come from it; see 'grab campaign load'")
-        return await import_rows(vault, rows, wish)
+        return await import_rows(vault, rows, wish, _progress)
 
 
 async def _search(chosen: Settings, wanted: Search) -> Page:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from grab_service.cli.options import DataDirOption, JsonOption, Refused, chosen_
 from grab_service.cli.two_persons import TokenFile, subject
 from grab_service.merchant_list import ListUnreadable
 from grab_service.payment_list import payments_of
+from grab_service.periods import end_of
 from grab_service.settings import Settings
 from grab_service.settlement_files import differences_of, files_of, write_files
 from grab_service.stores import open_vault
@@ -57,7 +58,10 @@ def settle(
         return
     if not campaign_id or not until:
         raise Refused("say which period: --campaign ID --until DATE")
-    end = _end_of(until)
+    try:
+        end = end_of(until)
+    except ValueError as error:
+        raise Refused(f"--until {error}") from error
     chosen = chosen_settings(directory, ["database_url"])
     frozen, made = asyncio.run(_freeze(chosen, campaign_id, end, _who(chosen, token_file, by), reason))
     _tell_files(frozen, write_files(out, made), as_json=as_json)
@@ -170,20 +174,6 @@ def show(settlement_id: SettlementId, *, directory: DataDirOption = None, as_jso
 
 def _who(chosen: Settings, token_file: Path | None, by: str) -> str:
     return subject(chosen, Action.SETTLE, token_file) if chosen.two_persons else by
-
-
-def _end_of(text: str) -> datetime:
-    """Return the end of a period: of a day in China, or an instant with its offset."""
-    try:
-        if len(text) == len("2024-02-03"):
-            day = date.fromisoformat(text) + timedelta(days=1)
-            return datetime(day.year, day.month, day.day, tzinfo=instants.CHINA_STANDARD_TIME)
-        instant = datetime.fromisoformat(text)
-    except (ValueError, OverflowError) as error:
-        raise Refused(f"--until {text} is neither a day like 2024-02-03 nor an instant") from error
-    if instant.tzinfo is None:
-        raise Refused(f"--until {text} has no offset: write 2024-02-04T00:00:00+08:00")
-    return instant
 
 
 def _tell_files(found: Settlement, paths: list[Path], *, as_json: bool) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import asyncpg
-import typer
 
 from grab_service.merchant_list import ListRow
 from ledger import merchants
@@ -19,6 +17,13 @@ from ledger.merchants import Verdict
 _BATCH_ROWS = 500  # of one statement
 
 Advance = Callable[[int], None]
+Progress = Callable[[str, int], AbstractContextManager[Advance]]  # what is done, and with how many
+
+
+@contextmanager
+def untold(_: str, __: int) -> Iterator[Advance]:
+    """Show nobody how far an import is."""
+    yield lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +74,22 @@ class _TakenMeanwhile(Exception):
         self.numbers = numbers
 
 
-async def import_rows(connection: asyncpg.Connection, rows: Sequence[ListRow], wish: Wish) -> Outcome:
+async def import_rows(
+    connection: asyncpg.Connection, rows: Sequence[ListRow], wish: Wish, progress: Progress = untold
+) -> Outcome:
     """Check every row and store the good ones, all or nothing unless the wish is a partial one.
+
+    Args:
+        connection: To the vault, outside a transaction.
+        rows: The list.
+        wish: How it is to be imported.
+        progress: Shows how far it is.
 
     Raises:
         asyncpg.PostgresError: The vault cannot; nothing was stored then.
     """
     rules = await merchants.stored_rules(connection)
-    with _progress("checking", len(rows)) as advance:
+    with progress("checking", len(rows)) as advance:
         good, faults = _judged(rows, rules, wish, advance)
     known = await merchants.known_numbers(connection, list(good))
     faults += [BadRow(good[number][0], "merchant_no", "is registered already") for number in known]
@@ -85,7 +98,7 @@ async def import_rows(connection: asyncpg.Connection, rows: Sequence[ListRow], w
     if not new or (faults and not wish.is_partial):
         return outcome
     try:
-        taken = await _store_all(connection, new, wish)
+        taken = await _store_all(connection, new, wish, progress)
         outcome.imported = len(new) - len(taken)
         outcome.approved = outcome.imported if wish.approves else 0
     except _TakenMeanwhile as error:
@@ -121,7 +134,9 @@ def _judged(
     return good, faults
 
 
-async def _store_all(connection: asyncpg.Connection, new: Sequence[NewMerchant], wish: Wish) -> frozenset[str]:
+async def _store_all(
+    connection: asyncpg.Connection, new: Sequence[NewMerchant], wish: Wish, progress: Progress
+) -> frozenset[str]:
     """Store merchants in one transaction; return the numbers that are taken and were left out.
 
     Raises:
@@ -129,7 +144,7 @@ async def _store_all(connection: asyncpg.Connection, new: Sequence[NewMerchant],
     """
     taken: set[str] = set()
     async with connection.transaction():
-        with _progress("storing", len(new)) as advance:
+        with progress("storing", len(new)) as advance:
             for begin in range(0, len(new), _BATCH_ROWS):
                 batch = new[begin : begin + _BATCH_ROWS]
                 taken |= await _store(connection, batch, wish)
@@ -146,13 +161,3 @@ async def _store(connection: asyncpg.Connection, batch: Sequence[NewMerchant], w
         refusals = await merchants.decide(connection, numbers, Verdict.APPROVE, actor=wish.actor, reason=wish.reason)
         assert not refusals  # noqa: S101  stored a moment ago, in this transaction, from rows that can be approved
     return taken
-
-
-@contextmanager
-def _progress(label: str, length: int) -> Iterator[Advance]:
-    """Show a bar on a terminal, and nothing anywhere else."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    with typer.progressbar(length=length, label=label, file=sys.stderr) as bar:
-        yield bar.update
