@@ -21,6 +21,12 @@ PHONE, WALL = (375, 760), (1920, 1080)
 
 expect.set_options(timeout=15_000)  # the machine may be busy
 
+# What is wider than the window, or than a place that hides what does not fit.
+_CUT_OFF = """() => [...document.querySelectorAll("html, body *")]
+  .filter((each) => each.checkVisibility() && !each.closest(".hidden") && each.scrollWidth > each.clientWidth + 1)
+  .filter((each) => each.tagName === "HTML" || getComputedStyle(each).overflowX !== "visible" && each.clientWidth)
+  .map((each) => each.outerHTML.slice(0, 200))"""
+
 Visit = Callable[..., Awaitable[Page]]
 
 
@@ -65,7 +71,15 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
 
 
 async def keep_picture(page: Page, name: str) -> None:
-    """Leave a screenshot among the artefacts; nothing may be wider than the window."""
-    assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} is cut off"
+    """Leave a screenshot of the whole page among the artefacts; nothing may be wider than its place.
+
+    The window is made as high as the page, so that what sticks to its lower edge is seen there.
+    """
+    assert await page.evaluate(_CUT_OFF) == [], f"{name} is cut off"
+    size = page.viewport_size
+    assert size is not None
+    height = await page.evaluate("document.documentElement.scrollHeight")
+    await page.set_viewport_size({"width": size["width"], "height": max(size["height"], height)})
     PICTURES.mkdir(parents=True, exist_ok=True)
-    await page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+    await page.screenshot(path=PICTURES / f"{name}.png")
+    await page.set_viewport_size(size)

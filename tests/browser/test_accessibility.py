@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
+from tests.browser.axe import ENHANCED, serious
 from tests.browser.conftest import PHONE, WALL, SiteOf, Visit
 from tests.support.campaigns import small_campaign
-
-AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
-ENHANCED = {"runOnly": ["color-contrast-enhanced"], "rules": {"color-contrast-enhanced": {"enabled": True}}}
-
-
-async def serious(page: Page, options: dict[str, Any] | None = None) -> list[str]:
-    """Return what axe finds that is serious or critical."""
-    # Past the page's policy, which lets no such script in.
-    await page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = await page.evaluate("options => axe.run(document, options)", options or {})
-    return [
-        f"{each['id']}: {node['html']} {node['failureSummary']}"
-        for each in found["violations"]
-        if each["impact"] in ("serious", "critical")
-        for node in each["nodes"]
-    ]
 
 
 @pytest.fixture

@@ -59,7 +59,6 @@ async def test_the_countdown_opens_on_time(make_site: SiteOf, campaign_id: str, 
         page = await visit(str(api.base_url), script="{ const real = Date.now; Date.now = () => real() + 3600000; }")
         await expect(button(page)).to_be_disabled()
         await expect(button(page)).to_contain_text("即将开始 00:0")
-        await keep_picture(page, "activity-before-375")
         await page.wait_for_function(
             "() => !document.querySelector('#stocks button').disabled", timeout=20_000, polling=20
         )
@@ -72,13 +71,10 @@ async def test_the_countdown_opens_on_time(make_site: SiteOf, campaign_id: str, 
 async def test_a_claim_shows_in_my_vouchers_with_its_code(shown: Shown, visit: Visit) -> None:
     """Tap, win, look at the voucher: its code and the QR code are those of the service."""
     page = await visit(shown.url)
-    await keep_picture(page, "activity-open-375")
     await button(page).click()
     await expect(button(page)).to_have_text("查看我的票券")
-    await keep_picture(page, "activity-won-375")
     await button(page).click()
     await expect(page.locator("#vouchers .card")).to_have_count(1)
-    await keep_picture(page, "activity-vouchers-375")
     await page.get_by_role("button", name="出示券码").click()
     code = (await page.locator("#code").inner_text()).replace(" ", "")
     assert code in {shown.site.codes.code(shown.site.stock_id, number) for number in range(1, 6)}
@@ -105,7 +101,6 @@ async def test_a_stock_that_is_gone_says_so(shown: Shown, visit: Visit) -> None:
     await expect(button(page)).to_be_disabled()
     await expect(button(page, "dining")).to_have_text("立即抢券")
     await expect(card(page)).to_contain_text("剩余 0%")
-    await keep_picture(page, "activity-sold-out-375")
 
 
 async def test_a_paused_stock_says_so(shown: Shown, visit: Visit) -> None:
@@ -113,7 +108,6 @@ async def test_a_paused_stock_says_so(shown: Shown, visit: Visit) -> None:
     page = await visit(shown.url)
     await shown.site.client.fcall("grab_pause", 1, f"grab:{{{shown.site.stock_id}}}:rules", "1")
     await expect(button(page)).to_have_text("活动暂停")
-    await keep_picture(page, "activity-paused-375")
 
 
 async def test_an_ended_round_says_so(make_site: SiteOf, campaign_id: str, visit: Visit) -> None:
@@ -123,7 +117,6 @@ async def test_an_ended_round_says_so(make_site: SiteOf, campaign_id: str, visit
         api = await site.serve(rehearsal=True)
         page = await visit(str(api.base_url))
         await expect(button(page)).to_have_text("活动已结束")
-        await keep_picture(page, "activity-ended-375")
 
 
 async def test_a_lost_answer_is_asked_for_again(shown: Shown, visit: Visit) -> None:
@@ -161,7 +154,6 @@ async def test_a_busy_service_is_asked_again_when_it_says(shown: Shown, visit: V
     await button(page).click()
     await expect(button(page)).to_have_text("人数较多，请稍候")
     await expect(card(page)).to_contain_text("秒后自动重试")
-    await keep_picture(page, "activity-busy-375")
     await expect(button(page)).to_have_text("查看我的票券")
 
 
@@ -180,7 +172,6 @@ async def test_a_pending_claim_is_asked_for_until_it_is_known(shown: Shown, visi
     await page.route("**/claims", be_pending_thrice)
     await button(page).click()
     await expect(button(page)).to_have_text("处理中…")
-    await keep_picture(page, "activity-pending-375")
     await expect(button(page)).to_have_text("查看我的票券")
 
 
@@ -227,7 +218,6 @@ async def test_elder_mode_has_large_text_and_targets(shown: Shown, visit: Visit)
     )
     assert sizes["text"] >= 18
     assert sizes["target"] >= 60
-    await keep_picture(page, "activity-large-375")
     await page.reload()
     await expect(page.get_by_role("button", name="大字版")).to_have_attribute("aria-pressed", "true")
 
@@ -235,7 +225,6 @@ async def test_elder_mode_has_large_text_and_targets(shown: Shown, visit: Visit)
 async def test_the_page_speaks_english(shown: Shown, visit: Visit) -> None:
     """One tap changes every text; a wide window shows it as well."""
     page = await visit(shown.url, WALL)
-    await keep_picture(page, "activity-open-1920")
     await page.get_by_role("button", name="English").click()
     await expect(button(page)).to_have_text("Claim now")
     assert await page.locator("html").get_attribute("lang") == "en"
@@ -247,10 +236,8 @@ async def test_rules_and_merchants_are_shown(shown: Shown, visit: Visit) -> None
     page = await visit(shown.url)
     await page.get_by_role("button", name="规则").click()
     await expect(page.locator("#rule-list")).to_contain_text("每人每场每种券限领 1 张")
-    await keep_picture(page, "activity-rules-375")
     await page.get_by_role("button", name="商户").click()
     await expect(page.locator("#no-shops")).to_have_text("没有找到符合条件的商户")
-    await keep_picture(page, "activity-merchants-375")
 
 
 async def test_the_service_is_asked_rarely_long_before_the_opening(

@@ -120,7 +120,7 @@ async function press(id) {
   const tell = (work) => { page.work.set(id, work); tick(); };
   const result = await pursue(page.stocks.get(id), tell);
   page.work.delete(id);
-  if (result.kind === "won") keepVouchers([result.voucher]);
+  if (result.kind === "won") keepVouchers([result.voucher], true);
   else if (result.kind !== "none") page.work.set(id, result);
   else await readStocks(); // paused or ended: the picture says so
   const told = { won: "told_won", sold: "told_sold", lost: "told_lost" }[result.kind];
@@ -130,9 +130,10 @@ async function press(id) {
 
 // Vouchers -------------------------------------------------------------------------------------------
 
-function keepVouchers(vouchers) {
+function keepVouchers(vouchers, areNew = false) {
   for (const voucher of vouchers) {
-    page.held.set(voucher.stock_id, { ...voucher, availableMs: Date.parse(voucher.available_until) });
+    const isNew = areNew || page.held.get(voucher.stock_id)?.isNew;
+    page.held.set(voucher.stock_id, { ...voucher, isNew, availableMs: Date.parse(voucher.available_until) });
   }
   drawVouchers();
 }

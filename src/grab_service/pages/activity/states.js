@@ -18,7 +18,10 @@ export function shown(stock, held, work, nextOpensMs) {
   const until = (ms) => instant(ms, now);
   const state = (kind, gaps = {}, enabled = false) =>
     ({ kind, label: t(kind === "open" ? "grab" : kind === "won" ? "mine" : kind, gaps), note: t(`${kind}_note`, gaps), enabled });
-  if (held && held.state !== "PENDING") return state("won", { until: until(held.availableMs) }, true);
+  if (held && held.state !== "PENDING") {
+    const note = t(held.isNew ? "won_note" : "held_note", { until: until(held.availableMs) });
+    return { ...state("won", {}, true), note };
+  }
   if (work?.kind === "busy") return { ...state("busy"), note: t("retry_note", { seconds: Math.max(1, Math.ceil((work.untilMs - now) / 1000)) }) };
   if (held || work?.kind === "pending") return state("pending");
   if (work?.kind === "claiming") return state("claiming");
