@@ -22,7 +22,7 @@ from grab_service.references import VoucherCodes
 from grab_service.settings import STORES, Settings, variable_of
 from grab_service.store_urls import is_in_the_clear, is_nobody
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
-from ledger import gate_settings, migrate, money, roles, vault_server
+from ledger import admin, gate_settings, migrate, money, roles, vault_server
 from ledger.gate_settings import WrongSetting
 from ledger.money import Unfunded
 from ledger.vault_server import MintedSample
@@ -78,7 +78,6 @@ async def examine(settings: Settings, directory: Path | None) -> list[Finding]:
         *await _look_at_gate(settings),
         *await _look_at_vault(settings),
         *_look_at_key_files(settings),
-        _two_persons(settings),
         *_look_at_urls(settings),
         *_look_at_machine(directory),
     ]
@@ -142,6 +141,7 @@ async def _look_at_vault(settings: Settings) -> list[Finding]:
             if missing:
                 return [*findings, _fail("vault tables", f"missing: {', '.join(missing)}", "run 'grab migrate'")]
             findings.append(_vault_role(settings, await roles.powers_over_journals(vault)))
+            findings.append(_two_persons(settings, is_policy=await admin.must_agree(vault)))
             findings.append(_fund(await money.unfunded(vault)))
             sample = await vault_server.minted_sample(vault)
     except migrate.MigrationRefused as error:
@@ -210,11 +210,14 @@ def _look_at_key_files(settings: Settings) -> list[Finding]:
     return [_pass(name, f"all there, {sum(len(each['keys']) for each in keys.key_sets.values())} public")]
 
 
-def _two_persons(settings: Settings) -> Finding:
+def _two_persons(settings: Settings, *, is_policy: bool) -> Finding:
     name = "two persons"
-    if settings.two_persons or settings.rehearsal:
-        return _pass(name, "must agree on grave acts" if settings.two_persons else "not needed in a rehearsal")
-    return Finding(name, Verdict.WARN, "one alone may open, pay and recover", f"set {variable_of('two_persons')}=true")
+    if is_policy:
+        return _pass(name, "must agree on grave acts")
+    if settings.rehearsal:
+        return _pass(name, "not needed in a rehearsal")
+    advice = "run 'grab migrate --two-persons'"
+    return Finding(name, Verdict.WARN, "one alone may open, pay and recover", advice)
 
 
 def _look_at_urls(settings: Settings) -> list[Finding]:

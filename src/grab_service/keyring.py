@@ -10,7 +10,7 @@ from typing import Any
 
 from grab_service.identity import Issuer
 from grab_service.settings import STORES, Settings, variable_of
-from grab_service.store_urls import PASSWORD_LENGTH_MIN, has_weak_password
+from grab_service.store_urls import PASSWORD_LENGTH_MIN, has_weak_password, lacks_password
 
 SECRET_BYTES_MIN = 32
 # A random secret written in hexadecimal has some sixteen different characters; 'changeme' has seven.
@@ -49,7 +49,7 @@ def load(settings: Settings) -> Keyring:
         KeyringInvalid: One is not set, cannot be read or is too weak, or two secrets are the same; or, but in a
             rehearsal, the password of a store could be guessed.
     """
-    _refuse_weak_passwords(settings)
+    refuse_weak_passwords(settings)
     ticket_key, other_ticket_key = read_ticket_keys(settings)
     keyring = Keyring(
         key_sets=read_key_sets(settings),
@@ -68,9 +68,21 @@ def load(settings: Settings) -> Keyring:
     return keyring
 
 
-def _refuse_weak_passwords(settings: Settings) -> None:
+def refuse_weak_passwords(settings: Settings) -> None:
+    """Let no part start with stores whose passwords could be guessed or are not there, but in a rehearsal.
+
+    Raises:
+        KeyringInvalid: The password in a URL is too short, or a store on another machine wants none.
+    """
+    if settings.rehearsal:
+        return
+    if lacks_password(settings.redis_url):
+        raise KeyringInvalid(
+            f"{variable_of('redis_url')} names another machine and no password: whoever reaches it hands out vouchers; "
+            "see deploy/valkey-users.conf"
+        )
     for name in STORES:
-        if not settings.rehearsal and has_weak_password(getattr(settings, name)):
+        if has_weak_password(getattr(settings, name)):
             raise KeyringInvalid(
                 f"the password in {variable_of(name)} has fewer than {PASSWORD_LENGTH_MIN} characters: "
                 "make one with 'openssl rand -hex 32'"

@@ -17,6 +17,13 @@ def has_weak_password(url: str) -> bool:
     return any(password and len(password) < PASSWORD_LENGTH_MIN for password in passwords)
 
 
+def lacks_password(url: str) -> bool:
+    """Whether a URL of the gate names another machine and no password."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return not parts.password and parts.scheme != "unix" and bool(host) and not _is_this_machine(host)
+
+
 def is_in_the_clear(url: str) -> bool:
     """Whether what goes to the store can be read or changed on its way: another machine, and no TLS that checks it."""
     parts = urlsplit(url)

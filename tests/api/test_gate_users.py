@@ -16,6 +16,7 @@ from grab_service.resources import library_source
 from ledger.audit import audit
 from ledger.recover import recover
 from tests.api.conftest import Site
+from tests.support.wait import wait_until
 
 _USERS_FILE = Path(__file__).parents[2] / "deploy" / "valkey-users.conf"
 _PASSWORD = "p" * 64
@@ -63,7 +64,6 @@ _FORBIDDEN = {
         "FCALL grab_open 0",
         "FCALL grab_rebuild 0",
         "FCALL grab_put_free 0",
-        "FCALL grab_pause 0",
         "LPOP grab:x",
         "XADD grab:x * a 1",
         "XGROUP DESTROY grab:x ledger",
@@ -109,6 +109,12 @@ async def test_the_parts_work_under_their_users(site: Site, users: list[str]) ->
     for number in range(2, 6):
         assert (await api.post(path, headers=site.bearer(f"u{number}"))).status_code == 201
     assert (await api.post(path, headers=site.bearer("u6"))).json()["code"] == "SOLD_OUT"
+    await site.vault.execute("UPDATE stocks SET paused = true")
+
+    async def is_paused() -> bool:
+        return await site.client.hget(next(iter(site.campaign.stocks())).keys.rules, "paused") == "1"
+
+    await wait_until(is_paused, "the worker has let the gate follow the vault", 30)
     assert (await audit(site.vault, staff)).ok
     assert await site.client.acl_log() == []
 

@@ -10,7 +10,7 @@ from grab_service import keyring
 from grab_service.keyring import KeyringInvalid
 from grab_service.rehearsal import RehearsalKeys
 from grab_service.settings import Settings
-from grab_service.store_urls import has_weak_password, is_in_the_clear, is_nobody
+from grab_service.store_urls import has_weak_password, is_in_the_clear, is_nobody, lacks_password
 
 _LONG = "k" * 16
 
@@ -72,3 +72,23 @@ def test_a_process_does_not_start_with_a_password_that_could_be_guessed(tmp_path
         keyring.load(weak)
     assert "changeme" not in str(refused.value)
     keyring.load(weak.model_copy(update={"rehearsal": True}))
+
+
+@pytest.mark.parametrize(
+    ("url", "is_lacking"),
+    [
+        ("redis://10.0.0.1:6379", True),
+        ("rediss://grab-api@gate:6379", True),
+        (f"redis://grab-api:{_LONG}@gate:6379", False),
+        ("redis://127.0.0.1:6379", False),
+        ("unix:///run/valkey.sock", False),
+    ],
+)
+def test_a_gate_on_another_machine_wants_a_password(url: str, is_lacking: bool) -> None:
+    """On this one a socket or the loopback is enough; elsewhere no part starts without, but in a rehearsal."""
+    assert lacks_password(url) is is_lacking
+    settings = Settings(redis_url=url, rehearsal=True)
+    keyring.refuse_weak_passwords(settings)
+    if is_lacking:
+        with pytest.raises(KeyringInvalid, match="GRAB_REDIS_URL"):
+            keyring.refuse_weak_passwords(settings.model_copy(update={"rehearsal": False}))

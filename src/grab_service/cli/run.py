@@ -83,6 +83,7 @@ def serve() -> None:
 def ledger() -> None:
     """Run a ledger worker; any number may run, they share the stocks and stand in for each other."""
     chosen = settings_reader.load(STORES)
+    keyring.refuse_weak_passwords(chosen)
     logs.configure(chosen.log_format)
     uvloop.run(_work(chosen))
 
