@@ -13,12 +13,12 @@ import hashlib
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jwt
 
-from grab_service.admission import Budget
 from grab_service.identity import Distrust, Identity, Issuer
+from grab_service.limits import Ration
 from grab_service.references import UserRefs
 from grab_service.tickets import Tickets
 
@@ -47,6 +47,13 @@ class _Key(NamedTuple):
     issuer: Issuer
 
 
+class Sender(Protocol):
+    """Where a request comes from; asked only when a signature has to be checked."""
+
+    def block(self) -> str | None:
+        """Return the block of addresses, None if it is not known."""
+
+
 class Authenticator:
     """Turns the ``Authorization`` header into an identity, or into the reason why not.
 
@@ -58,6 +65,7 @@ class Authenticator:
         user_refs: Turns ``sub`` into the user's reference.
         remembered_max: How many verified tokens are remembered.
         failures_per_s_max: How many checks may fail within a second before no more are made in it.
+        failures_per_block_max: The same for tokens from one block of addresses.
         staff_ttl_max_s: How long a staff token may last.
     """
 
@@ -71,6 +79,7 @@ class Authenticator:
         user_refs: UserRefs,
         remembered_max: int,
         failures_per_s_max: int,
+        failures_per_block_max: int,
         staff_ttl_max_s: int,
     ) -> None:
         self._keys: dict[str, _Key] = {}
@@ -82,7 +91,7 @@ class Authenticator:
         self._user_refs = user_refs
         self._remembered: dict[bytes, Identity] = {}
         self._remembered_max = remembered_max
-        self._failures = Budget(failures_per_s_max)
+        self._failures = Ration(failures_per_s_max, failures_per_block_max)
         self.renew(key_sets)
 
     def renew(self, key_sets: KeySets) -> None:
@@ -101,8 +110,8 @@ class Authenticator:
             self._remembered.clear()
         self._documents = documents
 
-    def identify(self, authorization: Sequence[bytes]) -> Identity | Distrust:
-        """Return who sent a request with these ``Authorization`` header values."""
+    def identify(self, authorization: Sequence[bytes], sender: Sender | None = None) -> Identity | Distrust:
+        """Return who sent a request with these ``Authorization`` header values, and from where."""
         if len(authorization) != 1:
             return Distrust.REPEATED if authorization else Distrust.MISSING
         value = authorization[0]
@@ -111,30 +120,31 @@ class Authenticator:
         token = value[7:]
         if self._tickets.looks_like_one(token):
             return self._tickets.check(token, time.time())
-        return self._identify_by_jwt(token.decode()) if token.isascii() else Distrust.MALFORMED
+        return self._identify_by_jwt(token.decode(), sender) if token.isascii() else Distrust.MALFORMED
 
-    def _identify_by_jwt(self, token: str) -> Identity | Distrust:
+    def _identify_by_jwt(self, token: str, sender: Sender | None) -> Identity | Distrust:
         digest = hashlib.sha256(token.encode()).digest()
         identity = self._remembered.get(digest)
         if identity is not None:
             return identity if time.time() < identity.expires_at_s + _LEEWAY_S else Distrust.EXPIRED
-        verdict = self._verify(token)
+        verdict = self._verify(token, sender)
         if isinstance(verdict, Identity):
             if len(self._remembered) >= self._remembered_max:
                 self._remembered.pop(next(iter(self._remembered)))
             self._remembered[digest] = verdict
         return verdict
 
-    def _verify(self, token: str) -> Identity | Distrust:
+    def _verify(self, token: str, sender: Sender | None) -> Identity | Distrust:
         key = _key_of(token, self._keys)
         if isinstance(key, Distrust):
             return key
-        if self._failures.is_spent(time.monotonic()):
+        block = None if sender is None else sender.block()
+        if self._failures.is_spent(block, time.monotonic()):
             return Distrust.UNCHECKED
         claims = _claims_under(key.public, token, self._issuer, self._audience)
         verdict = claims if isinstance(claims, Distrust) else self._identity_of(claims, key.issuer)
         if isinstance(verdict, Distrust):
-            self._failures.spend()
+            self._failures.spend(block)
         return verdict
 
     def _identity_of(self, claims: Mapping[str, Any], issuer: Issuer) -> Identity | Distrust:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
+
+from grab_service.limit_settings import LimitSettings, Unit
 
 FILE_VARIABLE = "GRAB_SETTINGS_FILE"
 _PREFIX = "GRAB_"
@@ -21,14 +22,7 @@ STORES = ("redis_url", "database_url")
 SERVING = (*STORES, "jwt_issuer", "jwks_file", "ticket_key_file", "voucher_key_file", "pepper_file")
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """The unit of a setting's value, for those who read the list."""
-
-    name: str
-
-
-class Settings(BaseModel):
+class Settings(LimitSettings):
     """Every setting; the empty text and None mean that it is not set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,37 +55,6 @@ class Settings(BaseModel):
         Unit("s"),
         Field(ge=60, le=604_800, description="How long after its redemption a payment can be reversed (冲正)."),
     ] = 86_400
-
-    unknown_codes_max: Annotated[
-        int,
-        Unit("codes/min"),
-        Field(ge=1, le=1_000_000, description="Unknown voucher codes that one caller may show a process, a merchant."),
-    ] = 60
-
-    review_burst_max: Annotated[
-        int,
-        Unit("vouchers"),
-        Field(ge=1, le=1_000_000, description="Uses at one merchant within 'review_burst_s'; more are a signal."),
-    ] = 30
-    review_burst_s: Annotated[
-        int, Unit("s"), Field(ge=1, le=3600, description="The seconds in which a merchant's vouchers are counted.")
-    ] = 60
-    review_split_s: Annotated[
-        int,
-        Unit("s"),
-        Field(ge=1, le=3600, description="Payments of one owner at one merchant within it are looked at."),
-    ] = 600
-    review_split_percent: Annotated[
-        int, Unit("%"), Field(ge=0, le=100, description="Payments so little above the threshold look split (拆单).")
-    ] = 5
-    review_address_users_max: Annotated[
-        int,
-        Unit("users/day"),
-        Field(ge=1, le=1_000_000, description="Users taking tickets from one block of addresses; more are a signal."),
-    ] = 50
-    address_days: Annotated[
-        int, Unit("days"), Field(ge=0, le=90, description="How long it is kept who took tickets from where; 0: never.")
-    ] = 7
 
     photo_bytes_max: Annotated[
         int, Unit("bytes"), Field(ge=1024, le=67_108_864, description="The largest photo of a merchant's shop front.")
@@ -140,9 +103,6 @@ class Settings(BaseModel):
         Unit("holders"),
         Field(ge=0, le=10_000_000, description="Holders of one stock that a process remembers once it is sold out."),
     ] = 200_000
-    user_rate_max: Annotated[
-        int, Unit("claims/s"), Field(ge=1, le=1_000_000, description="Claims of one user that a process answers.")
-    ] = 20
     catalogue_refresh_ms: Annotated[
         int, Unit("ms"), Field(ge=50, le=60_000, description="How often campaigns and epochs are read from the vault.")
     ] = 1000
@@ -166,11 +126,6 @@ class Settings(BaseModel):
     token_cache_max: Annotated[
         int, Unit("tokens"), Field(ge=1, le=10_000_000, description="Verified tokens that one process remembers.")
     ] = 200_000
-    verify_rate_max: Annotated[
-        int,
-        Unit("checks/s"),
-        Field(ge=1, le=1_000_000, description="Token checks that may fail in one process before it checks no more."),
-    ] = 500
     ticket_ttl_s: Annotated[int, Unit("s"), Field(ge=60, le=86_400, description="How long a ticket is good.")] = 1800
 
     jwks_file: Annotated[Path | None, Field(description="The app's public keys, a JSON Web Key Set.")] = None

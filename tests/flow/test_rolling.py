@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,12 +20,10 @@ import pytest
 
 from grab_service.rehearsal import RehearsalKeys
 from tests.flow.ports import free_port
+from tests.support.nginx import NGINX, proxy
 from tests.support.rehearsals import FIRST_STOCK, Rehearsal, clean_environment, grab, is_alive
 from tests.support.wait import wait_until
 
-NGINX_DIR = Path(__file__).parents[2] / "deploy" / "nginx"
-
-_NGINX = shutil.which("nginx")
 _USERS, _AT_ONCE, _REPEATS = 240, 60, 4
 _REGION = "500110"
 
@@ -148,30 +145,6 @@ async def _second_api(rehearsal: Rehearsal, port: int) -> AsyncIterator[subproce
         process.wait(20)
 
 
-@contextmanager
-def _proxy(directory: Path, ports: list[int]) -> Iterator[str]:
-    """Run nginx with the configuration that is handed out, but for addresses and paths."""
-    assert _NGINX is not None
-    port = free_port()
-    text = (NGINX_DIR / "nginx.conf").read_text(encoding="utf-8")
-    text = text.replace(" /tmp/", f" {directory}/").replace("listen 8080", f"listen 127.0.0.1:{port}")
-    text = text.replace("listen 8081", f"listen 127.0.0.1:{free_port()}")
-    upstreams = (NGINX_DIR / "upstreams.conf").read_text(encoding="utf-8")
-    servers = "".join(f"    server 127.0.0.1:{each} max_fails=3 fail_timeout=1s;\n" for each in ports)
-    (directory / "nginx.conf").write_text(text, encoding="utf-8")
-    (directory / "upstreams.conf").write_text(re.sub(r" *server api:.*\n", servers, upstreams), encoding="utf-8")
-    (directory / "inside.conf").write_text("deny all;\n", encoding="utf-8")  # what comes is from this machine
-    argv = [_NGINX, "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", "/dev/stderr"]
-    checked = subprocess.run([*argv, "-t"], capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stderr
-    process = subprocess.Popen([*argv, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 async def _answers(url: str) -> bool:
     async with httpx.AsyncClient(timeout=5) as client:
         try:
@@ -180,14 +153,14 @@ async def _answers(url: str) -> bool:
             return False
 
 
-@pytest.mark.skipif(_NGINX is None, reason="nginx is not installed (Debian: nginx-light)")
+@pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)")
 async def test_behind_the_proxy_nobody_notices_that_an_api_ends(running: Rehearsal, short_dir: Path) -> None:
     """Two APIs behind nginx: one ends in the rush, and no user sees a broken connection or an error."""
     directory = short_dir / "proxy"
     directory.mkdir()
     port = free_port()
     async with _second_api(running, port) as second:
-        with _proxy(directory, [int(running.url.rpartition(":")[2]), port]) as url:
+        with proxy(directory, [int(running.url.rpartition(":")[2]), port]) as url:
             await wait_until(lambda: _answers(f"{url}/readyz"), "the proxy answers")
             rush = Rush(running, url, "proxy")
             rushing = asyncio.create_task(rush.run())

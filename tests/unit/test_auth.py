@@ -43,6 +43,7 @@ def make_authenticator(remembered_max: int = 100, failures_per_s_max: int = 100)
         user_refs=REFS,
         remembered_max=remembered_max,
         failures_per_s_max=failures_per_s_max,
+        failures_per_block_max=1_000,
         staff_ttl_max_s=900,
     )
 
@@ -243,6 +244,7 @@ def test_a_key_set_that_cannot_be_used_is_refused_at_start(key_set: dict[str, An
             user_refs=REFS,
             remembered_max=1,
             failures_per_s_max=1,
+            failures_per_block_max=1_000,
             staff_ttl_max_s=900,
         )
 

@@ -79,7 +79,9 @@ async def get_audit_head(service: RunningService, heads: Annotated[Heads, Depend
     operation_id="getMyProof",
     summary="我的领取证明",
     response_model=ClaimProof,
-    responses=refusals(Code.SIGN_ERROR, Code.FORBIDDEN, Code.SYSTEM_BUSY, Code.RESOURCE_NOT_EXISTS),
+    responses=refusals(
+        Code.SIGN_ERROR, Code.FORBIDDEN, Code.FREQUENCY_LIMIT_EXCEED, Code.SYSTEM_BUSY, Code.RESOURCE_NOT_EXISTS
+    ),
 )
 async def get_my_proof(stock_id: str, caller: Claimant, service: RunningService) -> JSONResponse:
     """Return what proves that the caller's claim stands in the stock's public list; it is for the caller alone.

@@ -33,12 +33,14 @@ async def admit(request: Request) -> None:
     """Let a request pass that the table of scopes allows.
 
     Raises:
-        Problem: SIGN_ERROR or FORBIDDEN; for a signed request also what is wrong with its body, and SYSTEM_BUSY.
+        Problem: FREQUENCY_LIMIT_EXCEED, SIGN_ERROR or FORBIDDEN; for a signed request also what is wrong with its
+            body, and SYSTEM_BUSY.
     """
     route = f"{request.method} {request.scope['route'].path}"
     if scopes.is_for_everybody(route):
         return
     incoming, service = incoming_of(request), service_of(request)
+    service.limits.admit_block(incoming.block())
     signature = None
     if incoming.replay is not None:
         signature, identity = signed.identify(service, incoming, request.scope)
@@ -46,13 +48,14 @@ async def admit(request: Request) -> None:
         identity = _bearer(service, incoming)
     if not scopes.suffices(route, identity.scopes):
         raise Problem(Code.FORBIDDEN)
+    service.limits.admit_caller(identity)
     if signature is not None:
         await signed.accept(service, incoming, signature)
     incoming.identity = identity
 
 
 def _bearer(service: Service, incoming: Incoming) -> Identity:
-    verdict = service.authenticator.identify(incoming.authorization)
+    verdict = service.authenticator.identify(incoming.authorization, incoming)
     if isinstance(verdict, Distrust):
         raise Problem(Code.SYSTEM_BUSY if verdict is Distrust.UNCHECKED else Code.SIGN_ERROR, verdict.value)
     return verdict

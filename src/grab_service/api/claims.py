@@ -69,7 +69,7 @@ class Claims:
             incoming: The request.
             now_s: This process's monotonic clock.
         """
-        identity = self._authenticator.identify(incoming.authorization)
+        identity = self._authenticator.identify(incoming.authorization, incoming)
         request_id, language = incoming.request_id, incoming.language
         if not isinstance(identity, Identity):
             if identity is Distrust.UNCHECKED:

@@ -44,7 +44,7 @@ class Front:
         self._instruments = service.instruments
         self._claims = service.claims
         self._places = service.places
-        self._reception = Reception()
+        self._reception = Reception(service.proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or pass on what is not HTTP."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from starlette.types import Message, Receive, Scope
 
+from grab_service.addresses import Proxies, block_of_request
 from grab_service.api import problems
 from grab_service.api.json_body import JsonRefused, read_json
 from grab_service.api.problems import Code
@@ -24,8 +25,9 @@ class Incoming:
     """The facts of one request; those that few routes need are read from the headers when they are asked for.
 
     Args:
-        headers: The headers; the last of a name counts.
+        scope: The request as the server tells it; of headers the last of a name counts.
         request_id: Where the caller names none.
+        proxies: Whose word about the sender's address is believed.
 
     Attributes:
         request_id: The caller's ``Request-Id`` if it is a sane one, else one of ours.
@@ -36,9 +38,22 @@ class Incoming:
         replay: The body of a signed request, which is read twice: to compare it, and by the route.
     """
 
-    __slots__ = ("_known", "authorization", "has_body", "identity", "language", "replay", "request_id")
+    __slots__ = (
+        "_known",
+        "_proxies",
+        "_scope",
+        "authorization",
+        "has_body",
+        "identity",
+        "language",
+        "replay",
+        "request_id",
+    )
 
-    def __init__(self, headers: Sequence[tuple[bytes, bytes]], request_id: str) -> None:
+    def __init__(self, scope: Scope, request_id: str, proxies: Proxies) -> None:
+        headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
+        self._scope = scope
+        self._proxies = proxies
         known = self._known = dict(headers)
         authorization = known.get(b"authorization")
         if authorization is None:
@@ -75,6 +90,10 @@ class Incoming:
             return None
         return int(value)
 
+    def block(self) -> str | None:
+        """Return the block of addresses that the request comes from, None if it is one of the operator's own."""
+        return block_of_request(self._proxies, self._scope.get("client"), self._scope["headers"])
+
 
 class Replay:
     """The receiving end of a request whose body can be taken in whole, and is then told once more.
@@ -103,9 +122,14 @@ class Replay:
 
 
 class Reception:
-    """Reads requests and gives out request ids."""
+    """Reads requests and gives out request ids.
 
-    def __init__(self) -> None:
+    Args:
+        proxies: Whose word about a sender's address is believed.
+    """
+
+    def __init__(self, proxies: Proxies) -> None:
+        self._proxies = proxies
         self._process = secrets.token_hex(4)
         self._numbers = itertools.count(1)
 
@@ -115,7 +139,7 @@ class Reception:
 
     def read(self, scope: Scope) -> Incoming:
         """Read the headers of a request."""
-        return Incoming(scope["headers"], self.new_id())
+        return Incoming(scope, self.new_id(), self._proxies)
 
 
 async def read_body(incoming: Incoming, receive: Receive, body_bytes_max: int) -> bytes | tuple[Code, str]:

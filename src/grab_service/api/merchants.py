@@ -47,7 +47,13 @@ def _registrant_of(request: Request) -> Identity:
     responses={
         200: {"description": "this very submission is stored already", "model": SubmittedMerchant},
         **refusals(
-            Code.SIGN_ERROR, Code.FORBIDDEN, Code.MERCHANT_EXISTS, Code.TOO_LARGE, Code.PARAM_ERROR, Code.SYSTEM_BUSY
+            Code.SIGN_ERROR,
+            Code.FORBIDDEN,
+            Code.MERCHANT_EXISTS,
+            Code.TOO_LARGE,
+            Code.PARAM_ERROR,
+            Code.FREQUENCY_LIMIT_EXCEED,
+            Code.SYSTEM_BUSY,
         ),
     },
     openapi_extra={"requestBody": REQUEST_BODY},

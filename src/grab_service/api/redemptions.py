@@ -44,7 +44,13 @@ router = APIRouter(tags=["redemptions"])
 _NO_STORE = {"Cache-Control": "no-store"}
 _ID = re.compile(r"[0-9A-Za-z]{1,64}", re.ASCII)
 _NO_CODE = bytes(32)  # the hash of no voucher's code
-_COMMON = (Code.SIGN_ERROR, Code.FORBIDDEN, Code.RESOURCE_NOT_EXISTS, Code.SYSTEM_BUSY)
+_COMMON = (
+    Code.SIGN_ERROR,
+    Code.FORBIDDEN,
+    Code.RESOURCE_NOT_EXISTS,
+    Code.FREQUENCY_LIMIT_EXCEED,
+    Code.SYSTEM_BUSY,
+)
 _CHANGING = (*_COMMON, Code.REQUEST_NO_REUSED, Code.TOO_LARGE, Code.PARAM_ERROR)
 
 
@@ -79,7 +85,6 @@ def _body_of(shape: type[Shape], *, is_required: bool = True) -> dict[str, Any]:
         Code.CHANNEL_NOT_ACCEPTED,
         Code.ORDER_HAS_VOUCHER,
         Code.FUND_NOT_RECEIVED,
-        Code.FREQUENCY_LIMIT_EXCEED,
     ),
     openapi_extra=_body_of(NewRedemption),
 )

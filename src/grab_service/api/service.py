@@ -11,6 +11,7 @@ from typing import Any
 
 from grab_service import gate as gates
 from grab_service import resources, snapshot
+from grab_service.addresses import Proxies
 from grab_service.admission import Memory, Misses, Rate
 from grab_service.api import trust
 from grab_service.api.claims import Claims
@@ -18,9 +19,11 @@ from grab_service.api.counter import Counter
 from grab_service.api.history import History
 from grab_service.api.instruments import GATE_POOL, INFLIGHT, VAULT_POOL, Instruments
 from grab_service.api.journal import Journal
+from grab_service.api.limits import Limits
 from grab_service.api.pulse import Pulse
 from grab_service.api.till import Till
 from grab_service.api.vault import Vault, VaultUnavailable
+from grab_service.api.whence import Whence
 from grab_service.auth import Authenticator
 from grab_service.campaign import Campaign
 from grab_service.clients import Clients
@@ -50,6 +53,9 @@ class Service:
         settings: The settings.
         authenticator: Says who is asking with a token.
         clients: Says who is asking with a signature.
+        proxies: Whose word about a sender's address is believed.
+        limits: Says who asks too often.
+        whence: Remembers who took tickets from where.
         tickets: Issues tickets.
         codes: Derives voucher codes.
         user_refs: Derives users' references.
@@ -84,9 +90,13 @@ class Service:
             user_refs=self.user_refs,
             remembered_max=settings.token_cache_max,
             failures_per_s_max=settings.verify_rate_max,
+            failures_per_block_max=settings.verify_rate_block_max,
             staff_ttl_max_s=settings.staff_token_ttl_max_s,
         )
         self.clients = Clients()
+        self.proxies = Proxies.read(settings.trusted_proxies)
+        self.limits = Limits(settings)
+        self.whence = Whence(keyring.pepper, is_kept=settings.address_days > 0)
         self._keyring = keyring
         self.counters: dict[str, Counter] = {}
         self.campaigns: dict[str, Campaign] = {}
@@ -139,6 +149,7 @@ class Service:
         )
         self._keep(self.pulse.run(lambda: self.snapshot.as_of_ms))
         self._keep(self._count_used())
+        self._keep(self.whence.run(self.vault))
         self._keep(trust.renew_clients(self.clients, self.vault, self._keyring, settings.catalogue_refresh_ms))
         self._keep(trust.renew_key_set(self.authenticator, settings, self._keyring))
         self._keep(trust.renew_ticket_keys(self.tickets, settings, self._keyring))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import time
 
 from starlette.types import Scope
 
@@ -29,7 +30,7 @@ def identify(service: Service, incoming: Incoming, scope: Scope) -> tuple[Signed
     """Return who has signed a request; its body and its nonce are still to be accepted.
 
     Raises:
-        Problem: SIGN_ERROR, or SYSTEM_BUSY while the clients' keys are not known.
+        Problem: SIGN_ERROR, or SYSTEM_BUSY while the clients' keys are not known or too many signatures failed.
     """
     if len(incoming.authorization) > 1:
         raise Problem(Code.SIGN_ERROR, Distrust.REPEATED.value)
@@ -38,9 +39,14 @@ def identify(service: Service, incoming: Incoming, scope: Scope) -> tuple[Signed
         raise Problem(Code.SIGN_ERROR, Distrust.UNSHAPED.value)
     if service.clients.is_stale:
         raise Problem(Code.SYSTEM_BUSY, "The clients' keys could not be read for a while.")
+    block, ration = incoming.block(), service.limits.signatures
+    if ration.is_spent(block, time.monotonic()):
+        raise Problem(Code.SYSTEM_BUSY, Distrust.UNCHECKED.value)
     path = scope.get("raw_path") or scope["path"].encode()
     verdict = service.clients.identify(signed, scope["method"], path, scope["query_string"])
     if isinstance(verdict, Distrust):
+        if verdict is Distrust.SIGNATURE:
+            ration.spend(block)
         raise Problem(Code.SIGN_ERROR, verdict.value)
     return signed, verdict
 

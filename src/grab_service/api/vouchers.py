@@ -25,7 +25,7 @@ from ledger.catalogue import ClaimRow
 router = APIRouter(tags=["vouchers"])
 
 _NO_STORE = {"Cache-Control": "no-store"}
-_USER_REFUSALS = (Code.SIGN_ERROR, Code.FORBIDDEN, Code.SYSTEM_BUSY)
+_USER_REFUSALS = (Code.SIGN_ERROR, Code.FORBIDDEN, Code.FREQUENCY_LIMIT_EXCEED, Code.SYSTEM_BUSY)
 
 
 @router.post(
@@ -49,6 +49,7 @@ async def issue_ticket(
     wrong = await refuse_content(incoming, request.receive, service.settings.body_bytes_max)
     if wrong is not None:
         raise Problem(*wrong)
+    service.whence.note(incoming.block(), caller.user_ref)
     expires_at_s = min(int(caller.expires_at_s), int(time.time()) + service.settings.ticket_ttl_s)
     ticket = service.tickets.issue(caller.user_ref, caller.region, expires_at_s)
     body = {"ticket": ticket, "expires_at": instants.from_ms(expires_at_s * 1000)}
