@@ -87,7 +87,17 @@ campaign: $(INSTALLED) ## Play the real campaign with USES (20000) redemptions, 
 mutants: $(INSTALLED) ## Take away one guard after the other and see that a test fails; ARGS="--only fence" narrows it
 	$(BIN)/python -m tests.mutants.run $(ARGS)
 
-check: lint types imports locks test ## Everything CI checks: lint, types, import rules, lock files, tests
+check: lint types imports locks sbom audit-when-reachable test ## Everything CI checks: lint, types, import rules, lock files, weaknesses, tests
+
+.PHONY: audit audit-when-reachable release
+audit: $(INSTALLED) ## Look for published weaknesses of the pinned dependencies; needs the package index
+	$(BIN)/python tools/audit_dependencies.py
+
+audit-when-reachable: $(INSTALLED)
+	@$(BIN)/python tools/audit_dependencies.py --when-reachable
+
+release: check fuzz wheel ## Check, fuzz, and leave wheel, sbom.json and SHA256SUMS in dist/
+	cd dist && sha256sum *.whl sbom.json > SHA256SUMS && cat SHA256SUMS
 
 lint: $(INSTALLED) ## Check style and format
 	$(BIN)/ruff check
