@@ -138,7 +138,7 @@ class Rate:
 
 
 class Budget:
-    """Bounds how often something costly may be done in vain within one second.
+    """Bounds how often something costly may be done, or be done in vain, within one second.
 
     Args:
         per_s_max: How often.
@@ -156,7 +156,7 @@ class Budget:
         return self._spent >= self._per_s_max
 
     def spend(self) -> None:
-        """Count one that was in vain."""
+        """Count one."""
         self._spent += 1
 
 

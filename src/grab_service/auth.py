@@ -10,6 +10,7 @@ process than that, and those with tickets or remembered tokens do not notice.
 from __future__ import annotations
 
 import hashlib
+import heapq
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jwt
 
+from grab_service.admission import Budget
 from grab_service.identity import Distrust, Identity, Issuer
 from grab_service.limits import Ration
 from grab_service.references import UserRefs
@@ -66,6 +68,7 @@ class Authenticator:
         remembered_max: How many verified tokens are remembered.
         failures_per_s_max: How many checks may fail within a second before no more are made in it.
         failures_per_block_max: The same for tokens from one block of addresses.
+        checks_per_s_max: How many tokens are checked within a second, whatever comes out of it.
         staff_ttl_max_s: How long a staff token may last.
     """
 
@@ -80,6 +83,7 @@ class Authenticator:
         remembered_max: int,
         failures_per_s_max: int,
         failures_per_block_max: int,
+        checks_per_s_max: int,
         staff_ttl_max_s: int,
     ) -> None:
         self._keys: dict[str, _Key] = {}
@@ -92,6 +96,8 @@ class Authenticator:
         self._remembered: dict[bytes, Identity] = {}
         self._remembered_max = remembered_max
         self._failures = Ration(failures_per_s_max, failures_per_block_max)
+        self._ends: list[tuple[float, bytes]] = []  # a heap: who is forgotten first
+        self._checks = Budget(checks_per_s_max)
         self.renew(key_sets)
 
     def renew(self, key_sets: KeySets) -> None:
@@ -108,6 +114,7 @@ class Authenticator:
         }
         if any(documents.get(kid) != document for kid, document in self._documents.items()):
             self._remembered.clear()
+            self._ends.clear()
         self._documents = documents
 
     def identify(self, authorization: Sequence[bytes], sender: Sender | None = None) -> Identity | Distrust:
@@ -129,18 +136,25 @@ class Authenticator:
             return identity if time.time() < identity.expires_at_s + _LEEWAY_S else Distrust.EXPIRED
         verdict = self._verify(token, sender)
         if isinstance(verdict, Identity):
-            if len(self._remembered) >= self._remembered_max:
-                self._remembered.pop(next(iter(self._remembered)))
-            self._remembered[digest] = verdict
+            self._remember(digest, verdict)
         return verdict
+
+    def _remember(self, digest: bytes, identity: Identity) -> None:
+        """Remember a verified token; those that have ended go first, then those that end soonest."""
+        while self._ends and (len(self._ends) >= self._remembered_max or self._ends[0][0] < time.time() - _LEEWAY_S):
+            del self._remembered[heapq.heappop(self._ends)[1]]
+        self._remembered[digest] = identity
+        heapq.heappush(self._ends, (identity.expires_at_s, digest))
 
     def _verify(self, token: str, sender: Sender | None) -> Identity | Distrust:
         key = _key_of(token, self._keys)
         if isinstance(key, Distrust):
             return key
         block = None if sender is None else sender.block()
-        if self._failures.is_spent(block, time.monotonic()):
+        now_s = time.monotonic()
+        if self._failures.is_spent(block, now_s) or self._checks.is_spent(now_s):
             return Distrust.UNCHECKED
+        self._checks.spend()
         claims = _claims_under(key.public, token, self._issuer, self._audience)
         verdict = claims if isinstance(claims, Distrust) else self._identity_of(claims, key.issuer)
         if isinstance(verdict, Distrust):

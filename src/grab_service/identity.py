@@ -70,5 +70,5 @@ class Distrust(Enum):
     UNSHAPED = "The Authorization header of a signed request is not of its exact shape."
     TIMESTAMP = "The request was signed too long ago or in the future; check the client's clock."
     CONTENT = "The body is not the one that was signed."
-    UNCHECKED = "Too many tokens failed their check just now; ask again in a moment, or with a ticket."
+    UNCHECKED = "Too many tokens are being checked just now; ask again in a moment, or with a ticket."
     REPLAYED = "The nonce was used before, or the key was revoked just now; sign anew."

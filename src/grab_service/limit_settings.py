@@ -39,6 +39,9 @@ class LimitSettings(BaseModel):
         Unit("checks/s"),
         Field(ge=1, le=1_000_000, description="Token checks that may fail for one block of addresses before no more."),
     ] = 50
+    check_rate_max: Annotated[
+        int, Unit("checks/s"), Field(ge=1, le=1_000_000, description="Tokens that a process checks, good or not.")
+    ] = 2000
     trusted_proxies: Annotated[
         str,
         Field(description="Networks whose X-Forwarded-For is believed and that are not limited, separated by commas."),

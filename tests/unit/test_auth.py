@@ -33,7 +33,9 @@ def _jwk(key: Any, kid: str) -> dict[str, Any]:
 KEY_SET = {"keys": [_jwk(ED_KEY, "ed"), _jwk(EC_KEY, "ec")]}
 
 
-def make_authenticator(remembered_max: int = 100, failures_per_s_max: int = 100) -> Authenticator:
+def make_authenticator(
+    remembered_max: int = 100, failures_per_s_max: int = 100, checks_per_s_max: int = 100
+) -> Authenticator:
     """Return an authenticator that knows one key of each kind."""
     return Authenticator(
         key_sets={Issuer.APP: KEY_SET},
@@ -44,6 +46,7 @@ def make_authenticator(remembered_max: int = 100, failures_per_s_max: int = 100)
         remembered_max=remembered_max,
         failures_per_s_max=failures_per_s_max,
         failures_per_block_max=1_000,
+        checks_per_s_max=checks_per_s_max,
         staff_ttl_max_s=900,
     )
 
@@ -201,6 +204,30 @@ def test_the_memory_of_tokens_is_bounded() -> None:
     assert len(authenticator._remembered) == 2
 
 
+def test_a_full_memory_forgets_whoever_ends_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens that have ended make room before any that is still good."""
+    authenticator = make_authenticator(remembered_max=2)
+    now_s = int(time.time())
+    headers = [b"Bearer " + sign(claims_of(sub=f"u{ttl_s}", exp=now_s + ttl_s)).encode() for ttl_s in (90, 30, 60)]
+    for header in headers:
+        assert isinstance(authenticator.identify([header]), Identity)
+    assert sorted(each.expires_at_s - now_s for each in authenticator._remembered.values()) == [60, 90]
+    monkeypatch.setattr("grab_service.auth.time.time", lambda: now_s + 70)
+    assert isinstance(authenticator.identify([b"Bearer " + sign(claims_of(sub="new")).encode()]), Identity)
+    assert sorted(each.expires_at_s - now_s for each in authenticator._remembered.values()) == [90, 370]
+
+
+def test_genuine_tokens_are_rationed_too() -> None:
+    """A second has so many checks; whoever comes later asks again, and what is remembered needs none."""
+    authenticator = make_authenticator(checks_per_s_max=2)
+    tokens = [[b"Bearer " + sign(claims_of(sub=f"u{number}")).encode()] for number in range(4)]
+    first = authenticator.identify(tokens[0])
+    verdicts = [authenticator.identify(token) for token in tokens[1:]]
+    assert Distrust.UNCHECKED in verdicts
+    assert isinstance(first, Identity)
+    assert authenticator.identify(tokens[0]) == first
+
+
 def test_a_ticket_is_as_good_as_the_token_it_was_given_for() -> None:
     """A ticket names the same user and region, for claims only."""
     ticket = TICKETS.issue(REFS.of("u1"), "500110", int(time.time()) + 60)
@@ -245,6 +272,7 @@ def test_a_key_set_that_cannot_be_used_is_refused_at_start(key_set: dict[str, An
             remembered_max=1,
             failures_per_s_max=1,
             failures_per_block_max=1_000,
+            checks_per_s_max=1,
             staff_ttl_max_s=900,
         )
 

@@ -91,6 +91,7 @@ class Service:
             remembered_max=settings.token_cache_max,
             failures_per_s_max=settings.verify_rate_max,
             failures_per_block_max=settings.verify_rate_block_max,
+            checks_per_s_max=settings.check_rate_max,
             staff_ttl_max_s=settings.staff_token_ttl_max_s,
         )
         self.clients = Clients()
