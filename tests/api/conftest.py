@@ -118,7 +118,14 @@ class Site:
         app = create_app(self.settings.model_copy(update=changes), surface)
         port = free_port()
         config = uvicorn.Config(
-            app, host="127.0.0.1", port=port, log_config=None, access_log=False, lifespan="on", loop="asyncio"
+            app,
+            host="127.0.0.1",
+            port=port,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            loop="asyncio",
+            timeout_keep_alive=60,  # a kept connection is never cut off just when a slow machine uses it again
         )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve())

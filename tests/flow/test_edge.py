@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.proxy import NGINX, NGINX_MISSING, proxy
+from tests.support.nginx import NGINX, proxy
 from tests.support.wait import wait_until
 
-pytestmark = pytest.mark.skipif(NGINX is None, reason=NGINX_MISSING)
+pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)")
 
 _CLAIM = "/v1/stocks/any/claims"
 _MEMBERS = {"type", "title", "status", "detail", "code", "message", "request_id", "server_time"}
@@ -38,6 +38,17 @@ def edge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield url
 
 
+async def _ready(url: str) -> None:
+    async def listens() -> bool:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+            writer.close()
+            return True
+        return False
+
+    await wait_until(listens, "the proxy listens")
+
+
 def _assert_problem(answer: httpx.Response, status: int, code: str) -> None:
     document = answer.json()
     assert (answer.status_code, document["status"], document["code"]) == (status, status, code)
@@ -53,6 +64,7 @@ def _assert_problem(answer: httpx.Response, status: int, code: str) -> None:
 
 async def test_without_an_api_the_proxy_says_busy_as_the_api_would(edge: str) -> None:
     """The whole problem document, in the caller's language, under the caller's request id if it is a sane one."""
+    await _ready(edge)
     async with httpx.AsyncClient(base_url=edge, timeout=20) as client:
         chinese = await client.get("/v1/stock", headers={"Request-Id": "mine-1"})
         english = await client.get("/v1/stock", headers={"Request-Id": 'x"y', "Accept-Language": "en-GB"})
@@ -68,6 +80,7 @@ async def test_without_an_api_the_proxy_says_busy_as_the_api_would(edge: str) ->
 
 async def test_an_address_that_claims_too_fast_is_told_to_wait(edge: str) -> None:
     """Above rate and burst 429 at once; other routes are not touched by it."""
+    await _ready(edge)
     async with httpx.AsyncClient(base_url=edge, timeout=20) as client:
         answers = await asyncio.gather(*(client.post(_CLAIM) for _ in range(12)))
         assert (await client.get("/v1/stock")).status_code == 503
@@ -79,6 +92,7 @@ async def test_an_address_that_claims_too_fast_is_told_to_wait(edge: str) -> Non
 
 async def test_a_head_that_does_not_come_ends_the_connection_and_keeps_nobody_waiting(edge: str) -> None:
     """Many half heads are open; others are answered; then the halves are cut off."""
+    await _ready(edge)
     port = int(edge.rpartition(":")[2])
     halves = [await asyncio.open_connection("127.0.0.1", port) for _ in range(100)]
     for _, writer in halves:
@@ -112,6 +126,7 @@ async def test_an_address_with_too_many_requests_under_way_is_told_so(tmp_path: 
     server = await asyncio.start_server(hang, "127.0.0.1", 0)
     api_port = server.sockets[0].getsockname()[1]
     with proxy(tmp_path, [api_port], {"limit_conn connections 2000": "limit_conn connections 8"}) as url:
+        await _ready(url)
         async with httpx.AsyncClient(base_url=url, timeout=20) as client:
             asked = [asyncio.create_task(client.get("/v1/stock")) for _ in range(12)]
             await wait_until(lambda: sum(task.done() for task in asked) == 4, "those beyond eight are answered")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -40,7 +41,8 @@ def proxy(directory: Path, ports: list[int], changes: Mapping[str, str] | None =
     argv = [NGINX, "-p", str(directory), "-c", str(directory / "nginx.conf"), "-e", "/dev/stderr"]
     checked = subprocess.run([*argv, "-t"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
-    process = subprocess.Popen([*argv, "-g", "daemon off;"], stderr=subprocess.DEVNULL)
+    environment = os.environ | {"TZ": "CST-8"}
+    process = subprocess.Popen([*argv, "-g", "daemon off;"], env=environment, stderr=subprocess.DEVNULL)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
