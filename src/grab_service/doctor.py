@@ -155,7 +155,8 @@ def _vault_role(settings: Settings, journals: Sequence[str]) -> Finding:
     name = "vault role"
     if not journals or settings.rehearsal:
         return _pass(name, "not needed in a rehearsal" if journals else "cannot change a journal")
-    advice = f"run 'grab migrate --roles' as a superuser, and serve as a member of {roles.SERVICE}"
+    parts = f"{roles.API}, {roles.LEDGER}, {roles.STAFF}"
+    advice = f"run 'grab migrate --roles' as a superuser, and give each part its own role: {parts}"
     return Finding(name, Verdict.WARN, f"could change {len(journals)} journals", advice)
 
 

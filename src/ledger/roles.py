@@ -1,4 +1,4 @@
-"""The vault's roles: the owner, who cannot log in; the service, which cannot change a journal; and the auditor."""
+"""The vault's roles: the owner, who cannot log in; one for each part, which can change no journal; the auditor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ledger.locks import MIGRATION
 from ledger.statements import statement
 
 OWNER, SERVICE, AUDITOR = "grab_owner", "grab_service", "grab_auditor"
+API, LEDGER, STAFF = "grab_api", "grab_ledger", "grab_staff"
 
 _ROLES = Path(__file__).parent / "roles.sql"
 _ATTEMPTS = 5  # where others read the tables that get another owner, one of them has to give way

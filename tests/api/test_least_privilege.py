@@ -10,7 +10,9 @@ import pytest
 
 from ledger import roles
 from ledger.audit import audit
+from ledger.seal import seal_now
 from tests.api.conftest import Site
+from tests.api.test_ops import staff
 from tests.api.test_redemptions import cashier
 from tests.support.till import SHOP, add_merchant, new_number, receive_fund
 
@@ -176,18 +178,49 @@ async def test_the_owner_cannot_log_in(vault: asyncpg.Connection, database_url: 
     assert [row["tableowner"] for row in await vault.fetch(owners)] == [roles.OWNER]
 
 
-async def test_claims_and_payments_work_under_the_role(serving_url: str, site: Site) -> None:
-    """Claim, ledger, recovery, use, reversal and refund under the service's role, and the audit is green."""
+@pytest.fixture
+async def part_urls(vault: asyncpg.Connection, database_url: str) -> dict[str, str]:
+    """The URLs of a login for each part."""
+    await roles.create(vault)
+    return {group: await _login(vault, database_url, group) for group in (roles.API, roles.LEDGER, roles.STAFF)}
+
+
+@pytest.mark.parametrize(
+    ("part", "forbidden"),
+    [
+        (roles.API, ("claims", "fund_receipts", "clients", "client_keys", "campaigns", "vouchers", "admin_approvals")),
+        (roles.LEDGER, ("redemptions", "fund_receipts", "clients", "campaigns", "requests", "admin_requests")),
+        (roles.STAFF, ("redemptions", "requests", "request_nonces", "vault_policy", "schema_migrations")),
+    ],
+)
+async def test_a_part_writes_what_is_its_own(part_urls: dict[str, str], part: str, forbidden: tuple[str, ...]) -> None:
+    """What another part adds is refused to it, and nobody else's columns change."""
+    connection = await asyncpg.connect(part_urls[part])
+    try:
+        for table in forbidden:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute(f"INSERT INTO {table} DEFAULT VALUES")
+        if part is not roles.STAFF:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute("UPDATE rounds SET epoch = epoch + 1")
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await connection.execute("UPDATE client_keys SET valid_until = now()")
+    finally:
+        await connection.close()
+
+
+async def test_claims_and_payments_work_under_the_roles(part_urls: dict[str, str], site: Site) -> None:
+    """Recovery as staff, the worker as the ledger, claim, use, reversal and pause as the API; the audit is green."""
     await site.stop_worker()
     await receive_fund(site.vault, site.campaign.campaign_id)
     await add_merchant(site.vault, SHOP)
     owner = site.vault
-    site.settings = site.settings.model_copy(update={"database_url": serving_url})
-    site.vault = await asyncpg.connect(serving_url)
+    site.vault = await asyncpg.connect(part_urls[roles.STAFF])
     site.exit.push_async_callback(site.vault.close)
     await site.recover()
+    site.settings = site.settings.model_copy(update={"database_url": part_urls[roles.LEDGER]})
     site.start_worker()
-    api = await site.serve()
+    api = await site.serve(database_url=part_urls[roles.API])
     path = f"/v1/stocks/{site.stock_id}/claims"
     claim = await api.post(path, headers=site.bearer("u1"))
     assert claim.status_code == 201, claim.text
@@ -206,5 +239,8 @@ async def test_claims_and_payments_work_under_the_role(serving_url: str, site: S
     assert used.status_code == 201, used.text
     undone = await api.post(f"/v1/redemptions/{used.json()['redemption_id']}/reversal", headers=till)
     assert undone.status_code == 200, undone.text
+    pause = await api.post(f"/v1/admin/stocks/{site.stock_id}/pause", json={"reason": "x"}, headers=staff(site))
+    assert pause.status_code == 200, pause.text
+    assert await seal_now(site.vault)
     report = await audit(site.vault, site.client)
     assert report.ok, [each for each in report.invariants if not each.ok]
