@@ -21,6 +21,7 @@ import redis.asyncio as redis
 
 from grab_service.embedded import EmbeddedServerError
 from grab_service.settings import Settings
+from grab_service.settings_reader import SettingsInvalid
 from loadtest.bench import ours, overload, redemptions
 from loadtest.bench.budget import (
     LEDGER,
@@ -48,7 +49,7 @@ _OUTPUT = Path("artefacts/bench.json")
 _PER_S_MAX = 60_000  # more than any server here answers: how many requests must stand ready
 _WHOLE_FROM = 1_000  # from here on decimals only widen the table
 _EXPECTED = {SOLD_OUT: "409", WON: "201"}
-_TROUBLE = (BenchImpossible, EmbeddedServerError, OSError, redis.RedisError, asyncpg.PostgresError)
+_TROUBLE = (BenchImpossible, EmbeddedServerError, SettingsInvalid, OSError, redis.RedisError, asyncpg.PostgresError)
 
 # The columns of the table, each a median with its spread.
 _HEAD = ("", "system", "sum µs", "server µs", "store µs", "per s", "p50 ms", "p99 ms", "turns void")

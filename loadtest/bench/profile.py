@@ -1,7 +1,8 @@
 """Where the API's time goes, no by no and yes by yes: ``python -m loadtest.bench.profile``, which writes a page.
 
-py-spy looks at the serving process many times a second, native frames included, while sold-out answers and then
-vouchers are asked for.  It is no dependency: ``.venv/bin/pip install py-spy``.
+While sold-out answers and then vouchers are asked for, py-spy looks many times a second at which Python function the
+serving process is in, and perf at which library.  Neither is a dependency: ``.venv/bin/pip install py-spy``, and
+``apt-get install linux-perf``.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from grab_service.settings import Settings
 from loadtest.bench.cpu import Cores, processes, tree_of
 from loadtest.bench.ours import OPEN, SOLD_OUT, Ours, run_ours
-from loadtest.bench.processes import BenchImpossible, Load, measure, run_to_the_end
+from loadtest.bench.processes import BenchImpossible, Load, go, measure, run_to_the_end, warm_load
 
 SERVER: str = Settings.model_fields["server"].default
 TITLES = {"sold out": "A sold-out answer", "won": "A claim won"}
@@ -28,7 +29,8 @@ _TOP = 20
 _RATE_HZ = 300
 _PER_S_MAX = 60_000
 _CONNECTIONS, _WARM_UP = 128, 2_000
-_IDLE = ("epoll_wait", "epoll_pwait", "syscall (libc", "__futex_abstimed", "pthread_cond", "select_poll_poll")
+_LIBRARIES = 8
+_LIBRARY = re.compile(r"^\s*(?P<share>[\d.]+)%\s+(?P<name>\S+)")
 _PLACE = re.compile(r"^(?P<function>.+?) \((?P<file>[^()]*?)(?::\d+)?\)$")
 
 
@@ -36,8 +38,7 @@ def profile_of(folded: str) -> tuple[Counter[str], Counter[str], int]:
     """Read py-spy's folded stacks.
 
     Returns:
-        Samples by function on top of the stack, by function anywhere on it, and in all; a process that waits is left
-        out.
+        Samples by function on top of the stack, by function anywhere on it, and in all.
     """
     own: Counter[str] = Counter()
     within: Counter[str] = Counter()
@@ -45,7 +46,7 @@ def profile_of(folded: str) -> tuple[Counter[str], Counter[str], int]:
     for line in folded.splitlines():
         stack, _, count = line.rpartition(" ")
         frames = [_named(frame) for frame in stack.split(";") if not frame.startswith("process ")]
-        if not frames or any(word in stack.rpartition(";")[2] for word in _IDLE):
+        if not frames:
             continue
         total += int(count)
         own[frames[-1]] += int(count)
@@ -65,39 +66,85 @@ def _named(frame: str) -> str:
     return f"{match['function']} ({name})"
 
 
-def table_of(folded: str, cpu_us: float) -> str:
-    """Return the functions that take most as a table of Markdown."""
+def table_of(folded: str) -> str:
+    """Return the Python functions that take most as a table of Markdown.
+
+    Raises:
+        BenchImpossible: There is nothing to tell.
+    """
     own, within, total = profile_of(folded)
     if not total:
         raise BenchImpossible("py-spy saw nothing")
-    lines = ["| function | itself | µs | with what it calls |", "|---|---|---|---|"]
+    lines = ["| function | itself, of the time in Python | with what it calls |", "|---|---|---|"]
     for name, count in own.most_common(_TOP):
-        share = count / total
-        lines.append(f"| `{name}` | {share:.1%} | {share * cpu_us:.1f} | {within[name] / total:.0%} |")
+        lines.append(f"| `{name}` | {count / total:.1%} | {within[name] / total:.0%} |")
     shown = sum(count for _, count in own.most_common(_TOP)) / total
-    lines.append(f"| the other {max(0, len(own) - _TOP)} | {1 - shown:.1%} | {(1 - shown) * cpu_us:.1f} | |")
+    lines.append(f"| the other {max(0, len(own) - _TOP)} | {1 - shown:.1%} | |")
     return "\n".join(lines)
 
 
-async def _profiled(service: Ours, stock_id: str, seconds: float, count: int, directory: Path) -> tuple[str, Any]:
-    """Return the folded stacks and the figures of one load."""
-    (server,) = service.parts()["server"]
-    pid = _worker_of(server)
-    requests = [service.request(stock_id) for _ in range(count + _WARM_UP)]
-    load = Load(requests, _CONNECTIONS, _WARM_UP, seconds)
-    path = directory / "folded.txt"
-    argv = ["record", "--pid", str(pid), "--native", "--rate", str(_RATE_HZ), "--format", "raw"]
-    argv += ["--duration", str(int(seconds)), "--output", str(path)]
-    plain = await measure(load, service.port, {service.cores.rest}, {"server": [server]})  # nobody looks on
-    again = Load([service.request(stock_id) for _ in range(count + _WARM_UP)], _CONNECTIONS, _WARM_UP, seconds + 2)
-    spy = await asyncio.create_subprocess_exec(
-        _py_spy(), *argv, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    await measure(again, service.port, {service.cores.rest}, {"server": [server]})
-    _, said = await spy.communicate()
-    if spy.returncode or not path.is_file():
-        raise BenchImpossible(f"py-spy could not look: {said.decode(errors='replace').strip()}")
-    return path.read_text(encoding="utf-8"), plain
+def libraries_of(told: str) -> str:
+    """Return perf's shares by library as a table of Markdown, empty if it told nothing."""
+    found = [match for line in told.splitlines() if (match := _LIBRARY.match(line))][:_LIBRARIES]
+    rows = [f"| `{match['name']}` | {float(match['share']):.1f}% |" for match in found]
+    return "\n".join(["| library | of the CPU |", "|---|---|", *rows]) if rows else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What was seen of one load.
+
+    Attributes:
+        folded: py-spy's stacks, of the time in which Python ran.
+        libraries: perf's report by library; empty without perf.
+        cpu_us: Of the API per request, while nobody looked on.
+    """
+
+    folded: str
+    libraries: str
+    cpu_us: float
+
+
+async def _profiled(service: Ours, stock_id: str, seconds: float, count: int, directory: Path) -> Seen:
+    """Measure a load, and look on at two more."""
+    server = service.parts()["server"]
+
+    def load() -> Load:
+        requests = [service.request(stock_id) for _ in range(count + _WARM_UP)]
+        return Load(requests, _CONNECTIONS, _WARM_UP, seconds)
+
+    async def watched(*argv: str) -> None:
+        async with warm_load(load(), service.port, {service.cores.rest}) as process:
+            watcher = await asyncio.create_subprocess_exec(
+                *argv, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+            )
+            await go(process)
+            _, said = await watcher.communicate()
+        if watcher.returncode:
+            raise BenchImpossible(f"{argv[0]} could not look: {said.decode(errors='replace').strip()}")
+
+    figures = await measure(load(), service.port, {service.cores.rest}, {"server": server})
+    pid, duration = str(_worker_of(server[0])), str(int(seconds) + 1)
+    path, data = directory / "folded.txt", directory / "perf.data"
+    options = ("--gil", "--rate", str(_RATE_HZ), "--format", "raw", "--duration", duration, "--output", str(path))
+    await watched(_py_spy(), "record", "--pid", pid, *options)
+    libraries = ""
+    if perf := shutil.which("perf"):
+        await watched(perf, "record", "-e", "cpu-clock", "-p", pid, "-o", str(data), "--", "sleep", duration)
+        report = await asyncio.create_subprocess_exec(
+            perf,
+            "report",
+            "-i",
+            str(data),
+            "--sort",
+            "dso",
+            "--stdio",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        output, _ = await report.communicate()
+        libraries = output.decode(errors="replace")
+    return Seen(path.read_text(encoding="utf-8"), libraries, float(figures["cpu_us"]["server"]))
 
 
 def _worker_of(root: int) -> int:
@@ -113,11 +160,11 @@ def _py_spy() -> str:
     return found
 
 
-async def _run(options: argparse.Namespace) -> dict[str, tuple[str, Any]]:
+async def _run(options: argparse.Namespace) -> dict[str, Seen]:
     _py_spy()
     directory = Path(tempfile.mkdtemp(prefix="grab-bench-"))
     directory.chmod(0o755)  # noqa: ASYNC240  once a run, so that PostgreSQL's own user can pass
-    vouchers = 2 * (options.won + _WARM_UP)
+    vouchers = 3 * (options.won + _WARM_UP)
     try:
         async with run_ours(
             directory, Cores.of_this_machine(), server=options.server, workers=1, won=vouchers, tag="profile"
@@ -136,12 +183,12 @@ async def _run(options: argparse.Namespace) -> dict[str, tuple[str, Any]]:
     return found
 
 
-def page(found: Mapping[str, tuple[str, Any]], server: str) -> str:
-    """Return both tables."""
+def page(found: Mapping[str, Seen], server: str) -> str:
+    """Return the tables of both."""
     parts = []
-    for name, (folded, figures) in found.items():
-        cpu_us = figures["cpu_us"]["server"]
-        parts.append(f"## {TITLES[name]}: {cpu_us:.0f} µs of the API under {server}\n\n{table_of(folded, cpu_us)}\n")
+    for name, seen in found.items():
+        parts.append(f"## {TITLES[name]}: {seen.cpu_us:.0f} µs of the API under {server}\n")
+        parts += [table_of(seen.folded), "", libraries_of(seen.libraries), ""]
     return "\n".join(parts)
 
 
