@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[1]
 _READY_WITHIN_S = 120.0
 _BOOKED_WITHIN_S = 60.0
 _END_WITHIN_S = 60.0
+_PEOPLE_COME_AND_GO_S = 180.0  # beside the time to the opening and that after it
 _MERCHANT_NO = 898_500_000_000_000
 _MERCHANTS_A_CATEGORY = 3
 
@@ -133,7 +134,7 @@ def run_people(options: argparse.Namespace, data: DataDir, url: str) -> None:
     """Run the locust suite against the service; its artefacts go to the directory of the report.
 
     Raises:
-        RehearsalImpossible: It ended without figures.
+        RehearsalImpossible: It ended without figures, or did not end.
     """
     to = options.output
     argv = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), "--headless"]
@@ -141,7 +142,11 @@ def run_people(options: argparse.Namespace, data: DataDir, url: str) -> None:
     argv += ["--data-dir", str(data.root), "--people", str(options.people), "--tail-s", str(options.tail_s)]
     argv += ["--slo", str(options.slo), "--figures", str(to / "figures.json"), "--html", str(to / "locust.html")]
     argv += ["--json-file", str(to / "locust")]
-    code = subprocess.run(argv, check=False, cwd=ROOT).returncode
+    bound_s = options.opens_in + options.tail_s + _PEOPLE_COME_AND_GO_S
+    try:
+        code = subprocess.run(argv, check=False, cwd=ROOT, timeout=bound_s).returncode
+    except subprocess.TimeoutExpired as error:
+        raise RehearsalImpossible(f"locust did not end within {bound_s:g} s: is the opening to come?") from error
     if not (to / "figures.json").is_file():
         raise RehearsalImpossible(f"locust ended with {code} and left no figures")
 

@@ -18,11 +18,11 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -76,7 +76,7 @@ class Stage:
         inner += [f"{name}={value}" for name, value in self.env.items()]
         inner += ["/bin/sh", "-c", f"cd {shlex.quote(self.workdir)} && exec {shlex.join(command)}"]
         script = " && ".join([*mounts, f"exec {shlex.join(inner)}"])
-        return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script]
+        return ["unshare", "--mount", "sh", "-c", script]  # each becomes the next, so a signal reaches the command
 
     def run(self, command: Sequence[str], *, is_image: bool = False) -> str:
         """Run a command to its end; return what it printed.
@@ -252,14 +252,12 @@ def try_image(stage: Stage, work: Path) -> None:
     _say("campaign: " + stage.run([*grab, "campaign", "check", campaign], is_image=True).strip().splitlines()[-1])
     up = [*grab, "up", "--data-dir", "/var/lib/grab/site", "--port", str(_PORT), "--opens-in", "600"]
     with _running(stage.argv(up), f"http://127.0.0.1:{_PORT}/readyz", work / "up.log"):
-        settings = stage.root / "var/lib/grab/site/settings.toml"
-        stores = tomllib.loads(settings.read_text(encoding="utf-8"))
         stage.env |= {"GRAB_SETTINGS_FILE": "/var/lib/grab/site/settings.toml", "GRAB_PORT": str(_SECOND_PORT)}
         _say("migrate: " + stage.run([*grab, "migrate"], is_image=True).strip())
         with _running(
             stage.argv([*grab, "serve"], is_image=True), f"http://127.0.0.1:{_SECOND_PORT}/readyz", work / "serve.log"
         ):
-            _say(f"serve: ready, read-only, beside {stores['server']} as uid {stage.user}")
+            _say(f"serve: ready, on a read-only file system, as uid {stage.user}")
 
 
 @contextmanager
@@ -275,7 +273,13 @@ def _running(argv: Sequence[str], probe: str, log: Path) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(_SETTLE_S)
+        try:
+            code = process.wait(_SETTLE_S)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise ImageBroken(f"it does not end at SIGTERM: {shlex.join(argv[-1:])[-200:]}") from error
+    if code not in (0, -signal.SIGTERM):
+        raise ImageBroken(f"it ended with {code} at SIGTERM:\n{log.read_text()[-3000:]}")
 
 
 def _answers(url: str) -> bool:

@@ -45,8 +45,8 @@ class TenOClockShape(LoadTestShape):
 
 
 def _opens_s(host: str) -> float:
-    """Return when the next round opens, or that it opens now."""
+    """Return when the round opens that people come for, the next one; one that is open already opens now."""
     with urllib.request.urlopen(f"{host}/v1/stock", timeout=_TIMEOUT_S) as answer:  # noqa: S310  the loopback
-        rows = json.load(answer)["stocks"]
-    opens = [datetime.fromisoformat(row["opens_at"]).timestamp() for row in rows if row["state"] == "SCHEDULED"]
-    return min(opens, default=time.time())
+        rows = [row for row in json.load(answer)["stocks"] if row["state"] in ("SCHEDULED", "OPEN")]
+    now_s = time.time()
+    return max(now_s, datetime.fromisoformat(rows[0]["opens_at"]).timestamp()) if rows else now_s
