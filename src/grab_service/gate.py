@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from grab_service.keys import DIFFERENCE, WATCH
+from grab_service.lean import make_lean
 from grab_service.stock import Stock
 
 _SCAN_COUNT = 500  # fields that one read takes: claims of other stocks must not wait for it
@@ -142,7 +143,7 @@ class Progress:
 
 def connect(url: str, timeout_ms: int, connections_max: int = 32) -> redis.Redis:
     """Return a client that answers or fails within the timeout and never repeats a command itself."""
-    return redis.Redis.from_url(
+    client = redis.Redis.from_url(
         url,
         decode_responses=True,
         encoding_errors="backslashreplace",  # strange bytes are shown, they do not stop a recovery
@@ -151,6 +152,8 @@ def connect(url: str, timeout_ms: int, connections_max: int = 32) -> redis.Redis
         socket_connect_timeout=timeout_ms / 1000,
         retry=Retry(NoBackoff(), 0),
     )
+    make_lean(client)
+    return client
 
 
 class Gate:
