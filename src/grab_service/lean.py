@@ -1,8 +1,7 @@
-"""A lean connection to the gate: the client's own, but for what costs a claim most in it.
+"""A lean connection to the gate: the client's own, but for what costs most in it.
 
 The client packs a command in Python, argument by argument, where hiredis does it in C; and it starts a task with a
-timer for each command that it sends, where the timeout of the answer bounds both.  Together they were a sixth of the
-time in Python of a claim that wins.
+timer for each command that it sends, where the timeout of the answer bounds both.
 """
 
 from __future__ import annotations

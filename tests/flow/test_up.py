@@ -165,12 +165,26 @@ async def test_a_rehearsal_opens_on_time_ends_clean_and_goes_on(rehearsal: Rehea
     assert rehearsal.stop(signal.SIGINT) == 0
 
 
-async def test_granian_serves_over_several_processes(rehearsal: Rehearsal) -> None:
-    """The other server and more than one process: the same service."""
-    await rehearsal.start("--opens-in", "0", "--server", "granian", "--workers", "2")
-    token = rehearsal.token("granian")
-    answers = [await rehearsal.claim_until_served(token) for _ in range(8)]
+@pytest.mark.parametrize(("server", "workers"), [("uvicorn", "1"), ("granian", "2")])
+async def test_each_server_keeps_every_promise_of_a_claim(rehearsal: Rehearsal, server: str, workers: str) -> None:
+    """A yes once, the same one again, a clean no, a late yes while the ledger is away; and an end that loses nobody."""
+    await rehearsal.start("--opens-in", "0", "--server", server, "--workers", workers)
+    token = rehearsal.token("promised")
+    answers = [await rehearsal.claim_until_served(token) for _ in range(6)]
+    assert {answer.status_code for answer in answers[1:]} == {200}
     assert {answer.json()["voucher_code"] for answer in answers} == {answers[0].json()["voucher_code"]}
+    assert (await rehearsal.claim("t2.forged")).status_code == 401
+    ledger = rehearsal.pid("ledger")
+    assert ledger is not None
+    os.kill(ledger, signal.SIGSTOP)
+    late = rehearsal.token("late")
+    assert (await rehearsal.claim(late)).status_code == 202
+    os.kill(ledger, signal.SIGCONT)
+
+    async def is_told() -> bool:
+        return (await rehearsal.claim(late)).status_code == 200
+
+    await wait_until(is_told, "the winner is told once the ledger goes on", 20)
     assert rehearsal.stop() == 0
 
 
