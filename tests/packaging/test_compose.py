@@ -147,8 +147,8 @@ async def own_vault(server_dir: Path) -> AsyncIterator[OwnVault]:
     vault.stop()
 
 
-async def test_logins_are_members_of_the_service_and_can_be_made_again(own_vault: OwnVault) -> None:
-    """Each login is there with the service's powers and no more, and a second run sets passwords anew."""
+async def test_each_part_can_log_in_and_none_has_more_powers_than_its_role(own_vault: OwnVault) -> None:
+    """The three roles can log in, none is a superuser or the owner, and a second run changes nothing."""
     owner = await asyncpg.connect(own_vault.server.url)
     await roles.create(owner)
     parts = urlsplit(own_vault.server.url)
@@ -161,9 +161,9 @@ async def test_logins_are_members_of_the_service_and_can_be_made_again(own_vault
         process = await asyncio.create_subprocess_exec(SHELL, SCRIPTS / "logins.sh", env=environment)
         assert await asyncio.wait_for(process.wait(), 30) == 0
     rows = await owner.fetch(
-        "SELECT rolname, rolsuper, pg_has_role(oid, 'grab_service', 'USAGE') AS serves FROM pg_roles"
+        "SELECT rolname, rolsuper, pg_has_role(oid, 'grab_owner', 'MEMBER') AS owns FROM pg_roles"
         " WHERE rolname = ANY($1) AND rolcanlogin ORDER BY 1",
         ["grab_api", "grab_ledger", "grab_staff"],
     )
     await owner.close()
-    assert [tuple(row) for row in rows] == [(f"grab_{part}", False, True) for part in PARTS]
+    assert [tuple(row) for row in rows] == [(f"grab_{part}", False, False) for part in PARTS]
