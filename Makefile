@@ -21,7 +21,7 @@ BIN       := .venv/bin
 INSTALLED := .venv/.installed
 COMPILE   := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
              --no-emit-index-url --no-emit-find-links --no-annotate --no-header
-EXTRAS    := --extra embedded --extra otel
+EXTRAS    := --extra embedded
 
 .DEFAULT_GOAL := help
 .PHONY: help install run storm rehearse chaos bench bench-growth bench-redemptions bench-settlement test browser fuzz campaign mutants check lint types imports locks format lock wheel clean clean-data
@@ -119,7 +119,8 @@ format: $(INSTALLED) ## Format the code and mend what can be mended by itself
 lock: $(INSTALLED) ## Resolve the dependencies anew into requirements/*.lock
 	$(BIN)/python -m pip install --quiet uv
 	$(COMPILE) $(EXTRAS) pyproject.toml --output-file requirements/run.lock
-	$(COMPILE) $(EXTRAS) pyproject.toml requirements/dev.in --constraints requirements/run.lock --output-file requirements/dev.lock
+	$(COMPILE) $(EXTRAS) --extra otel pyproject.toml --constraints requirements/run.lock --output-file requirements/otel.lock
+	$(COMPILE) $(EXTRAS) --extra otel pyproject.toml requirements/dev.in --constraints requirements/otel.lock --output-file requirements/dev.lock
 	$(COMPILE) requirements/build.in --constraints requirements/dev.lock --output-file requirements/build.lock
 
 wheel: $(INSTALLED) ## Build the wheel into dist/

@@ -15,6 +15,7 @@ from grab_service.limit_settings import LimitSettings, Unit
 FILE_VARIABLE = "GRAB_SETTINGS_FILE"
 _PREFIX = "GRAB_"
 _REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+_HTTP_SCHEMES = frozenset({"http", "https"})
 _DATABASE_SCHEMES = frozenset({"postgresql", "postgres"})
 
 # What a part cannot do without, beyond the defaults.
@@ -121,6 +122,17 @@ class Settings(LimitSettings):
         Field(ge=0, le=1_000_000, description="One in so many refusals and reads is logged; 0 for no line a request."),
     ] = 1000
 
+    otel_endpoint: Annotated[
+        str, Field(description="Where traces are told: base URL of a collector for OTLP over HTTP; empty for nowhere.")
+    ] = ""
+    otel_one_in: Annotated[
+        int,
+        Unit("requests"),
+        Field(
+            ge=1, le=100_000_000, description="One in so many requests is traced; a caller's traceparent decides first."
+        ),
+    ] = 1000
+
     jwt_issuer: Annotated[str, Field(description="What 'iss' of the app's tokens must be.")] = ""
     jwt_audience: Annotated[str, Field(min_length=1, description="What 'aud' of the app's tokens must be.")] = "grab"
     token_cache_max: Annotated[
@@ -166,6 +178,11 @@ class Settings(LimitSettings):
     @classmethod
     def _redis_scheme(cls, url: str) -> str:
         return _with_scheme(url, _REDIS_SCHEMES)
+
+    @field_validator("otel_endpoint")
+    @classmethod
+    def _otel_scheme(cls, url: str) -> str:
+        return _with_scheme(url, _HTTP_SCHEMES)
 
     @field_validator("database_url")
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 import tomllib
 
@@ -29,14 +28,16 @@ def test_a_lock_file_names_no_place_to_download_from(name: str) -> None:
 def test_lock_files_hold_what_is_asked_for() -> None:
     """Each direct dependency stands in its lock file in a version that fits, and development runs what is run."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    run = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    extras = project["optional-dependencies"]
+    run = [*project["dependencies"], *extras["embedded"]]
+    traced = [*run, *extras["otel"]]
     lines = (ROOT / "requirements" / "dev.in").read_text(encoding="utf-8").splitlines()
     dev = [line for line in lines if not line.startswith("#")]
     locked = {name: _versions(text) for name, text in LOCKS.items()}
-    for name, asked in (("run", run), ("dev", [*run, *dev])):
+    for name, asked in (("run", run), ("otel", traced), ("dev", [*traced, *dev])):
         for requirement in map(Requirement, asked):
             assert Version(locked[name][canonicalize_name(requirement.name)]) in requirement.specifier
-    assert locked["run"].items() <= locked["dev"].items()
+    assert locked["run"].items() <= locked["otel"].items() <= locked["dev"].items()
     assert locked["build"].items() <= locked["dev"].items()
 
 

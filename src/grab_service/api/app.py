@@ -103,7 +103,18 @@ def create_app(chosen: Settings, surface: Surface | None = None) -> ASGIApp:
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
-    return Front(app, service, surface)
+    front = Front(app, service, surface)
+    return _traced(front, chosen) if chosen.otel_endpoint else front
+
+
+def _traced(app: ASGIApp, chosen: Settings) -> ASGIApp:
+    try:
+        from grab_service.api.spans import Traced  # noqa: PLC0415  it brings the extra along, which few need
+    except ImportError as error:
+        raise settings_reader.SettingsInvalid(
+            [f"otel_endpoint is set, but the extra 'otel' is not installed: {error}"]
+        ) from error
+    return Traced(app, chosen.otel_endpoint, chosen.otel_one_in)
 
 
 def create_app_from_environment() -> ASGIApp:
