@@ -112,6 +112,24 @@ class FilledGate:
             if any(answer.letter != letter for answer in answers):
                 raise BenchImpossible(f"a claim was answered otherwise than {letter}")
 
+    async def looks_us(self, count: int) -> float:
+        """Return the gate's CPU time for one look at the figures of all stocks, as each process takes it."""
+        stocks = [filled.stock for filled in self.stocks]
+        before_us = exact_cpu_us_of(self._gate_pid)
+        for _ in range(count):
+            await self._gate.counts(stocks)
+        return (exact_cpu_us_of(self._gate_pid) - before_us) / count
+
+    async def no_us(self, filled: Filled, batch: int) -> float:
+        """Return the gate's CPU time for telling a user that a stock is gone; whatever is left of it is given away."""
+        free = int(await self._client.llen(filled.stock.keys.free))
+        left = [_USERS.of(f"last {number}") for number in range(free)]
+        await self._claim(filled.stock, left, "W", batch)
+        late = [_USERS.of(f"late {number}") for number in range(BLOCK)]
+        before_us = exact_cpu_us_of(self._gate_pid)
+        await self._claim(filled.stock, late, "S", batch)
+        return (exact_cpu_us_of(self._gate_pid) - before_us) / BLOCK
+
     async def figures(self) -> list[dict[str, Any]]:
         """Return what was seen of each stock; the first turn warms up and does not count."""
         told = []

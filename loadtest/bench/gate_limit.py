@@ -12,21 +12,25 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import redis.asyncio as redis
 
-from loadtest.bench.cpu import Cores, pin
+from loadtest.bench.cpu import Cores, exact_cpu_us_of, pin
 from loadtest.bench.figures import Spread, table
-from loadtest.bench.filled_gate import FilledGate
+from loadtest.bench.filled_gate import BATCH, FilledGate
 from loadtest.bench.processes import BenchImpossible, run_to_the_end, store
 
+_HOLDERS = (12_700, 3_000, 2_200, 5_000)
+_CALLS, _LISTENERS = 300, 100
+_CHANNEL, _PROGRESS = "bench", "1 1600000000000-49 12700"
 BATCHES = (1, 16, 64, 256, 1000)
 Seen = dict[int, list[tuple[float, float]]]  # by batch: a claim won and a repeat, µs of the gate
 
 
-async def gate_limit(turns: int) -> Seen:
-    """Measure each size of batch in turn; the first turn warms up and does not count."""
+async def gate_limit(turns: int) -> tuple[Seen, dict[str, float]]:
+    """Measure each size of batch in turn, the first of which warms up; then what else a gate does."""
     cores = Cores.of_this_machine()
     seen: Seen = {batch: [] for batch in BATCHES}
     directory = Path(tempfile.mkdtemp(prefix="grab-gate-"))
@@ -35,21 +39,38 @@ async def gate_limit(turns: int) -> Seen:
             client = redis.Redis.from_url(url, decode_responses=True, socket_timeout=60)
             try:
                 gate = FilledGate(client, gate_pid, (turns + 1) * len(BATCHES))
-                await gate.fill([12_700])
+                await gate.fill(_HOLDERS)
                 pin([gate_pid], {cores.server})
                 for number in range(turns + 1):
                     for batch in BATCHES:
                         figures = await gate.block_us(gate.stocks[0], batch)
                         if number:
                             seen[batch].append(figures)
+                others = {
+                    "a look at four stocks": await gate.looks_us(_CALLS),
+                    "a no in a batch of 256": await gate.no_us(gate.stocks[0], BATCH),
+                    f"an announcement to {_LISTENERS} processes": await _announcement_us(url, client, gate_pid),
+                }
             finally:
                 await client.aclose()
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-    return seen
+    return seen, others
 
 
-def report(seen: Mapping[int, Sequence[tuple[float, float]]]) -> str:
+async def _announcement_us(url: str, client: redis.Redis, gate_pid: int) -> float:
+    """Return the gate's CPU time for telling so many listeners how far the ledger is."""
+    async with AsyncExitStack() as stack:
+        for _ in range(_LISTENERS):
+            listener = await stack.enter_async_context(redis.Redis.from_url(url))
+            await (await stack.enter_async_context(listener.pubsub())).subscribe(_CHANNEL)
+        before_us = exact_cpu_us_of(gate_pid)
+        for _ in range(_CALLS):
+            await client.publish(_CHANNEL, _PROGRESS)
+        return (exact_cpu_us_of(gate_pid) - before_us) / _CALLS
+
+
+def report(seen: Mapping[int, Sequence[tuple[float, float]]], others: Mapping[str, float]) -> str:
     """Return the figures for people."""
     rows: list[tuple[str, ...]] = [
         ("claims in a call", "claim won µs", "won a second", "repeat µs", "repeats a second")
@@ -61,7 +82,7 @@ def report(seen: Mapping[int, Sequence[tuple[float, float]]]) -> str:
             assert spread is not None  # noqa: S101  zip gives no empty column
             cells += [spread.text(1), f"{1e6 / spread.median:,.0f}"]
         rows.append((f"{batch:,}", *cells))
-    return table(rows)
+    return "\n".join([table(rows), "", *(f"{what}: {cpu_us:,.1f} µs of the gate" for what, cpu_us in others.items())])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,13 +92,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, default=Path("artefacts/bench-gate.json"), help="(%(default)s)")
     options = parser.parse_args(arguments)
     try:
-        seen = run_to_the_end(gate_limit(options.turns))
+        seen, others = run_to_the_end(gate_limit(options.turns))
     except BenchImpossible as error:
         print(f"gate_limit: {error}", file=sys.stderr)
         return 2
-    print(report(seen))
+    print(report(seen, others))
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    options.json.write_text(json.dumps(seen, indent=1) + "\n", encoding="utf-8")
+    options.json.write_text(json.dumps({"batches": seen, "others": others}, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -214,6 +214,8 @@ def test_memory_is_that_of_the_whole_tree() -> None:
 
 def test_the_gates_limit_is_what_a_core_has_time_for() -> None:
     """A claim of 10 µs is a hundred thousand a second."""
-    line = gate_report({256: [(8.0, 1.0), (10.0, 2.0), (12.0, 2.0)]}).splitlines()[-1]
+    text = gate_report({256: [(8.0, 1.0), (10.0, 2.0), (12.0, 2.0)]}, {"a look": 3.0})
+    line = text.splitlines()[2]
+    assert text.endswith("a look: 3.0 µs of the gate")
     assert line.split()[:5] == ["256", "10.0", "(8.0", "to", "12.0)"]
     assert "100,000" in line

@@ -22,8 +22,10 @@ async def test_a_filled_gate_grants_to_new_users_of_each_stock_in_turn(tmp_path:
         found = await filled.figures()
         assert [each["holders"] for each in found] == [10, 2_500]
         assert all(len(each["claims_us"]) == 1 for each in found)
+        assert await filled.looks_us(3) >= 0
         held = [await gate.client.hlen(each.stock.keys.holders) for each in filled.stocks]
         assert held == [10 + 2 * BLOCK, 2_500 + 2 * BLOCK]
+        assert await filled.no_us(filled.stocks[0], 256) >= 0
     finally:
         await gate.client.aclose()
         gate.kill()
