@@ -35,7 +35,7 @@ class Plan:
     @classmethod
     def of(cls, minutes: float) -> Plan:
         """Divide so many minutes."""
-        rounds = max(1, min(8, round(minutes * 60 / 45)))
+        rounds = max(1, min(6, round(minutes * 60 / 45)))
         round_s = minutes * 60 / rounds
         storm_s = round_s - _CALM_S
         return cls(rounds, round_s, _CALM_S, int(storm_s * 35), int(storm_s * 28), int(storm_s * 10))

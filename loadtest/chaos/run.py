@@ -31,7 +31,7 @@ from loadtest.wire import ask
 
 _OPENS_IN_S = 3
 _LATE_S = 2.0  # in the calm the late users come within so long
-_GAP_S = (0.2, 1.0)  # between faults
+_GAP_S = (0.1, 0.7)  # between faults
 _SERVED_WITHIN_S = 60.0
 _KILLS_MIN, _KILLS_MIN_FROM_MINUTES = 100, 10.0  # a run that is so long and kills less has not tried hard enough
 _AIM_S = 3.0  # within so long after the death of a part somebody new should win

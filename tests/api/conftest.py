@@ -33,6 +33,7 @@ from ledger.worker import Worker
 from tests.support.campaigns import small_campaign
 from tests.support.own_gate import OwnGate
 from tests.support.own_vault import OwnVault
+from tests.support.plain_http import http_client
 from tests.support.wait import wait_until
 
 CHONGQING, BEIJING = "500110", "110101"
@@ -135,7 +136,7 @@ class Site:
             await asyncio.wait_for(serving, 10)
 
         self.exit.push_async_callback(stop)
-        client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20)
+        client = http_client(base_url=f"http://127.0.0.1:{port}", timeout=20)
         self.exit.push_async_callback(client.aclose)
 
         async def is_ready() -> bool:
@@ -175,6 +176,9 @@ def make_site(
             database_url=own_vault.server.url if own_vault else database_url,
             catalogue_refresh_ms=100,
             snapshot_ms=50,
+            # A busy machine is no trouble of the service; tests of the bounds say theirs.
+            confirm_timeout_ms=15_000,
+            gate_timeout_ms=10_000,
             rehearsal=True,
             **rehearsal.settings(),  # type: ignore[arg-type]  # pydantic checks them
         )

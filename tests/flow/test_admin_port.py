@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import free_port
+from tests.support.plain_http import http_client
 from tests.support.rehearsals import Rehearsal
 from tests.support.wait import wait_until
 
@@ -18,7 +19,7 @@ async def test_staff_and_monitoring_have_a_port_of_their_own(rehearsal: Rehearsa
     """It tells the counts of all processes and serves no claims; after the API was killed it is there again."""
     port = free_port()
     await rehearsal.start("--opens-in", "0", "--workers", "2", "--server", server, GRAB_ADMIN_PORT=str(port))
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=5) as admin:
+    async with http_client(base_url=f"http://127.0.0.1:{port}", timeout=5) as admin:
 
         async def counts_all() -> bool:
             try:

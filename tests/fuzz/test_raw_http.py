@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import Site, free_port
+from tests.support.plain_http import http_client
 from tests.support.wait import wait_until
 
 _ANSWER_S = 9.0  # beyond the time that a small body may take
@@ -156,7 +157,7 @@ async def serving(request: pytest.FixtureRequest, site: Site, tmp_path: Path) ->
 @asynccontextmanager
 async def _others(serving: Serving) -> AsyncIterator[None]:
     """Ask as somebody else all the time, on new and on kept connections; each must be answered in time."""
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{serving.port}", timeout=_OTHERS_S) as client:
+    async with http_client(base_url=f"http://127.0.0.1:{serving.port}", timeout=_OTHERS_S) as client:
 
         async def is_ready() -> bool:
             with suppress(httpx.TransportError):
@@ -170,7 +171,7 @@ async def _others(serving: Serving) -> AsyncIterator[None]:
             asked = 0
             while not over.is_set():
                 assert (await client.get("/v1/time")).status_code == 200
-                async with httpx.AsyncClient(base_url=client.base_url, timeout=_OTHERS_S) as newcomer:
+                async with http_client(base_url=client.base_url, timeout=_OTHERS_S) as newcomer:
                     assert (await newcomer.get("/v1/stock")).status_code == 200
                 asked += 1
                 with suppress(TimeoutError):

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ledger.exporter import Exporter
 from ledger.worker import Worker
 from tests.support.books import Books
+from tests.support.plain_http import http_client
 from tests.support.wait import wait_until
 
 
@@ -28,7 +29,7 @@ async def exporting(books: Books, worker: Worker) -> AsyncIterator[httpx.AsyncCl
     port, stop = _free_port(), asyncio.Event()
     running = asyncio.create_task(Exporter(worker, books.redis_url, "127.0.0.1", port).run(stop))
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+        async with http_client(base_url=f"http://127.0.0.1:{port}") as client:
             yield client
     finally:
         stop.set()

@@ -18,6 +18,7 @@ import httpx
 from grab_service.campaign import parse_campaign
 from grab_service.gate import Gate, GateUnavailable, connect
 from grab_service.rehearsal import RehearsalKeys
+from tests.support.plain_http import http_client
 from tests.support.wait import wait_until
 
 CHILDREN = ("api", "ledger", "valkey", "postgres")
@@ -115,7 +116,7 @@ class Rehearsal:
 
     async def is_ready(self) -> bool:
         """Whether the API says that claims can be served."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=5) as client:
+        async with http_client(base_url=self.url, timeout=5) as client:
             try:
                 return (await client.get("/readyz")).status_code == 200
             except httpx.TransportError:
@@ -144,7 +145,7 @@ class Rehearsal:
 
     async def claim(self, token: str, stock_id: str = FIRST_STOCK) -> httpx.Response:
         """Claim a voucher."""
-        async with httpx.AsyncClient(base_url=self.url, timeout=10) as client:
+        async with http_client(base_url=self.url, timeout=10) as client:
             return await client.post(f"/v1/stocks/{stock_id}/claims", headers={"Authorization": f"Bearer {token}"})
 
     async def try_to_claim(self, token: str) -> httpx.Response | None:
