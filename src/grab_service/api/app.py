@@ -35,6 +35,9 @@ from grab_service.api.problems import Code, Problem
 from grab_service.api.reply import Reply
 from grab_service.api.scopes import EVERYWHERE, Surface
 from grab_service.api.service import Service
+from grab_service.api.staff import merchants as staff_merchants
+from grab_service.api.staff import session, settlements
+from grab_service.api.staff.page import is_of_staff, refusal
 from grab_service.settings import Settings
 
 _COLLECT_AFTER = (100_000, 50, 1000)
@@ -99,6 +102,9 @@ def create_app(chosen: Settings, surface: Surface | None = None) -> ASGIApp:
     app.include_router(ops.router)
     app.include_router(rehearsal_users.router)
     app.include_router(pages.router)
+    app.include_router(session.router)
+    app.include_router(staff_merchants.router)
+    app.include_router(settlements.router)
     scopes.check(app.routes)
     app.add_exception_handler(Problem, _answer_problem)
     app.add_exception_handler(HTTPException, _answer_http_exception)
@@ -138,6 +144,8 @@ def _operation_id(route: APIRoute) -> str:
 
 async def _answer_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101  registered for this type only
+    if is_of_staff(request.url.path):
+        return refusal(request, error.code, error.detail)
     return _respond(request, error.code, error.detail, **error.extensions)
 
 

@@ -6,6 +6,7 @@ is looked at; users and staff come with a token, back ends with a signature.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Annotated, cast
 
@@ -17,6 +18,10 @@ from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
 from grab_service.identity import Distrust, Identity
 from grab_service.tickets import CLAIM_SCOPE
+
+# The staff token of who uses the pages of staff in a browser; sent to these pages only, and believed there only.
+STAFF_COOKIE = "grab_staff"
+_STAFF_PAGES = "/staff/"
 
 
 def incoming_of(request: Request) -> Incoming:
@@ -45,7 +50,7 @@ async def admit(request: Request) -> None:
     if incoming.replay is not None:
         signature, identity = signed.identify(service, incoming, request.scope)
     else:
-        identity = _bearer(service, incoming)
+        identity = _bearer(service, incoming, incoming.authorization or _of_cookie(request))
     if not scopes.suffices(route, identity.scopes):
         raise Problem(Code.FORBIDDEN)
     service.limits.admit_caller(identity)
@@ -54,8 +59,13 @@ async def admit(request: Request) -> None:
     incoming.identity = identity
 
 
-def _bearer(service: Service, incoming: Incoming) -> Identity:
-    verdict = service.authenticator.identify(incoming.authorization, incoming)
+def _of_cookie(request: Request) -> list[bytes]:
+    token = request.cookies.get(STAFF_COOKIE) if request.url.path.startswith(_STAFF_PAGES) else None
+    return [b"Bearer " + token.encode()] if token else []
+
+
+def _bearer(service: Service, incoming: Incoming, authorization: Sequence[bytes]) -> Identity:
+    verdict = service.authenticator.identify(authorization, incoming)
     if isinstance(verdict, Distrust):
         raise Problem(Code.SYSTEM_BUSY if verdict is Distrust.UNCHECKED else Code.SIGN_ERROR, verdict.value)
     return verdict

@@ -21,6 +21,8 @@ _EVERYBODY: frozenset[str] = frozenset()
 _USERS = frozenset({CLAIM_SCOPE})
 _TILLS = frozenset({MERCHANT_SCOPE})
 _ROUND_OFFICERS = frozenset({"admin:round"})
+_MERCHANT_OFFICERS = frozenset({"admin:merchants"})
+_CASHIERS = frozenset({"admin:settle"})
 
 # Any one of the scopes is enough; none means that everybody may ask, also without a token.
 TABLE: Mapping[str, frozenset[str]] = {
@@ -53,6 +55,21 @@ TABLE: Mapping[str, frozenset[str]] = {
     "GET /pages/{version}/{name:path}": _EVERYBODY,
     "HEAD /pages/{version}/{name:path}": _EVERYBODY,
     "POST /rehearsal/token": _EVERYBODY,
+    "GET /staff": _EVERYBODY,
+    "GET /staff/style.css": _EVERYBODY,
+    "POST /staff/session": _EVERYBODY,
+    "POST /staff/session/end": _EVERYBODY,
+    "GET /staff/merchants": _MERCHANT_OFFICERS,
+    "GET /staff/merchants/import": _MERCHANT_OFFICERS,
+    "POST /staff/merchants/import": _MERCHANT_OFFICERS,
+    "GET /staff/merchants/{merchant_no}": _MERCHANT_OFFICERS,
+    "POST /staff/merchants/{merchant_no}": _MERCHANT_OFFICERS,
+    "GET /staff/merchants/{merchant_no}/photo": _MERCHANT_OFFICERS,
+    "GET /staff/settlements": _CASHIERS,
+    "POST /staff/settlements": _CASHIERS,
+    "GET /staff/settlements/{settlement_id}": _CASHIERS,
+    "POST /staff/settlements/{settlement_id}": _CASHIERS,
+    "GET /staff/settlements/{settlement_id}/files/{name}": _CASHIERS,
     "GET /docs": _EVERYBODY,
     "GET /docs/swagger-ui.css": _EVERYBODY,
     "GET /docs/swagger-ui-bundle.js": _EVERYBODY,
@@ -69,7 +86,7 @@ class Surface(Flag):
 EVERYWHERE = Surface.PUBLIC | Surface.ADMIN  # one port for both, in a rehearsal
 
 # How the paths of staff and monitoring begin, and those of both; every other one is public.
-_OF_ADMIN = ("/v1/admin/", "/v1/ops/", "/ops", "/metrics", "/docs", "/openapi.json")
+_OF_ADMIN = ("/v1/admin/", "/v1/ops/", "/ops", "/staff", "/metrics", "/docs", "/openapi.json")
 _OF_BOTH = ("/livez", "/readyz", "/healthz", "/pages/", "/v1/stock")
 _NOT_OF_BOTH = ("/v1/stocks/",)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import time
 from collections.abc import Coroutine, Mapping
@@ -59,6 +60,7 @@ class Service:
         tickets: Issues tickets.
         codes: Derives voucher codes.
         user_refs: Derives users' references.
+        csrf_key: Derives what the forms of staff carry; the same in every process.
         counters: The stocks by id.
         campaigns: The campaigns by id.
         claims: Answers claims.
@@ -81,6 +83,7 @@ class Service:
         self.settings = settings
         self.tickets = Tickets(keyring.ticket_key, keyring.other_ticket_key)
         self.codes = VoucherCodes(keyring.voucher_key)
+        self.csrf_key = hmac.digest(keyring.ticket_key, b"forms of staff", "sha256")
         self.user_refs = UserRefs(keyring.pepper)
         self.authenticator = Authenticator(
             key_sets=keyring.key_sets,
