@@ -11,8 +11,8 @@ from playwright.async_api import Browser, Page, expect
 from ledger import settlement
 from tests.api.test_merchants import GOOD, front
 from tests.api.test_redemptions import Shop
+from tests.browser.axe import serious
 from tests.browser.conftest import PHONE, WALL, SiteOf, keep_picture
-from tests.browser.test_accessibility import serious
 from tests.support.campaigns import small_campaign
 from tests.support.lists import csv_of, row
 from tests.support.staff_pages import staff_token
