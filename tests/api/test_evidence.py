@@ -49,12 +49,15 @@ async def test_what_is_published_and_what_a_user_keeps_check_a_certificate(
     site: Site, api: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     """Head by HTTP, certificate and list by command, proof by HTTP and by command: all of one piece."""
-    assert run(site, "certificate", site.stock_id, "--out", tmp_path, "--proof", "a").returncode == 0
+    out = tmp_path / "out"
+    (tmp_path / "user").write_text("a\n")
+    made = run(site, "certificate", site.stock_id, "--out", out, "--proof-of", tmp_path / "user")
+    assert made.returncode == 0, made.stderr
     head = await api.get("/v1/audit/head")
     assert head.headers["cache-control"] == "public, max-age=2"
     mine = await api.get(f"/v1/stocks/{site.stock_id}/claims/me/proof", headers=site.bearer("b"))
     assert mine.headers["cache-control"] == "no-store"
-    files = files_in(tmp_path, site.stock_id)
+    files = files_in(out, site.stock_id)
     by_command = next(path for name, path in files.items() if name.endswith("proof.json"))
     assert json.loads(by_command.read_text())["claim_no"] != mine.json()["claim_no"]
     (tmp_path / "head.json").write_bytes(head.content)
@@ -108,7 +111,8 @@ async def test_the_command_names_the_block_that_was_changed(site: Site, api: htt
 @pytest.mark.usefixtures("api")
 async def test_a_certificate_that_cannot_be_given_is_refused_with_a_sentence(site: Site, tmp_path: Path) -> None:
     """No such stock, no such claim, no key."""
-    for arguments in (["no-stock"], [site.stock_id, "--proof", "nobody"]):
+    (tmp_path / "user").write_text("nobody")
+    for arguments in (["no-stock"], [site.stock_id, "--proof-of", str(tmp_path / "user")]):
         refused = run(site, "certificate", *arguments, "--out", tmp_path)
         assert (refused.returncode, refused.stdout) == (1, "")
     settings: Settings = site.settings.model_copy(update={"certificate_key_file": None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -93,8 +94,14 @@ def certificate(
     stock_id: StockId,
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files go.")] = Path(),
-    proof: Annotated[
-        str | None, typer.Option(metavar="USER", help="Write the proof of this user's claim too; it is for him alone.")
+    proof_of: Annotated[
+        Path | None,
+        typer.Option(
+            "--proof-of",
+            metavar="FILE",
+            allow_dash=True,
+            help="Write the proof of a user's claim too, for him alone; his id is in FILE, - for standard input.",
+        ),
     ] = None,
     directory: DataDirOption = None,
     as_json: JsonOption = False,
@@ -103,14 +110,16 @@ def certificate(
     chosen = chosen_settings(directory, ["database_url", "certificate_key_file"])
     key = CertificateKey.read(chosen.certificate_key_file)
     user_ref = None
-    if proof is not None:
-        user_ref = UserRefs(read_secret("pepper_file", chosen.pepper_file)).of(proof)
+    if proof_of is not None:
+        # Never among the arguments, which every user of the machine can read.
+        user = sys.stdin.read() if str(proof_of) == "-" else proof_of.read_text(encoding="utf-8")
+        user_ref = UserRefs(read_secret("pepper_file", chosen.pepper_file)).of(user.strip())
     try:
         evidence, claim_no = asyncio.run(_evidence(chosen, stock_id, user_ref))
     except NothingToCertify as error:
         raise Refused(str(error)) from error
-    if proof is not None and claim_no is None:
-        raise Refused(f"{proof} has no claim of {stock_id}")
+    if proof_of is not None and claim_no is None:
+        raise Refused(f"this user has no claim of {stock_id}")
     out.mkdir(parents=True, exist_ok=True)
     files = {
         "certificate": (out / f"{stock_id}.certificate.json", _pretty(key.sign(evidence.statement))),
