@@ -57,6 +57,18 @@ class Memory:
         self._letter = _letter(counts)
         return self._letter is not None and not self.is_complete
 
+    def renew(self, epoch: int, asked_at_s: float) -> None:
+        """Believe for longer that all is gone: a claim was just told so by the gate.
+
+        A process that is flooded looks too late, and would ask the gate for everybody just then.
+
+        Args:
+            epoch: Under which the gate said so.
+            asked_at_s: This process's monotonic clock before the gate was asked.
+        """
+        if epoch == self.epoch and self.is_complete and self._letter is Letter.SOLD_OUT:
+            self._valid_until_s = max(self._valid_until_s, asked_at_s + self._lasts_s)
+
     @property
     def is_complete(self) -> bool:
         """Whether the holders are known, so that nobody else has to be asked about."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -32,7 +33,8 @@ class Desk:
         batch_max: Users a call may carry.
         waiting_max: Claims that may wait; more are turned away at once.
         observe: Is told how long each call took, in seconds.
-        on_sold_out: Is told the stock's id when a call came back with SOLD_OUT for the last one in it.
+        on_sold_out: Is told when a call came back with SOLD_OUT for the last one in it: the stock's id, the epoch, and
+            the monotonic clock before the call.
     """
 
     def __init__(
@@ -44,7 +46,7 @@ class Desk:
         batch_max: int,
         waiting_max: int,
         observe: Callable[[float], None] = lambda _: None,
-        on_sold_out: Callable[[str], None] = lambda _: None,
+        on_sold_out: Callable[[str, int, float], None] = lambda *_: None,
     ) -> None:
         self._gate = gate
         self._stock = stock
@@ -87,7 +89,7 @@ class Desk:
             self._serving = None
 
     async def _ask(self, batch: list[tuple[str, asyncio.Future[Answer]]]) -> None:
-        behind = len(self._waiting)
+        behind, asked_at_s = len(self._waiting), time.monotonic()
         try:
             answers = await self._gate.claim(self._stock, [user_ref for user_ref, _ in batch])
             served = list(zip(batch, answers, strict=True))
@@ -102,4 +104,4 @@ class Desk:
             if not future.done():
                 future.set_result(answer)
         if served[-1][1].letter == Letter.SOLD_OUT:
-            self._on_sold_out(self._stock.stock_id)
+            self._on_sold_out(self._stock.stock_id, served[-1][1].epoch, asked_at_s)

@@ -69,8 +69,15 @@ class Probe:
             self.gate_answers = bool(self._watched)
         self.gate_ms = (time.perf_counter() - asked_s) * 1000
 
-    def hurry(self, stock_id: str) -> None:
-        """Look at one stock now: the gate has just said that it is sold out."""
+    def sold_out(self, stock_id: str, epoch: int, asked_at_s: float) -> None:
+        """Take in that the gate has just said so of a stock: renew what is known of it, or look at it now.
+
+        Args:
+            stock_id: The stock.
+            epoch: Under which the gate said so.
+            asked_at_s: This process's monotonic clock before it was asked.
+        """
+        self._watched[stock_id].memory.renew(epoch, asked_at_s)
         now_s = time.monotonic()
         if now_s >= self._hurried_s.get(stock_id, 0.0) + _HURRY_S and not self._watched[stock_id].memory.is_complete:
             self._hurried_s[stock_id] = now_s

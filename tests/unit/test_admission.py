@@ -148,3 +148,23 @@ def test_who_asks_too_often_is_found_among_a_bounded_number_of_users() -> None:
     """Those who come after as many others are not held up, and not remembered."""
     rate = Rate(1, users_max=2)
     assert [rate.is_exceeded(user, 1.0) for user in "aabbcc"] == [False, True, False, True, False, False]
+
+
+def test_a_no_of_the_gate_itself_renews_what_is_known() -> None:
+    """A claim that was asked after the last look lets the memory last from then on; of another epoch it does not."""
+    known = memory()
+    known.learn(SOLD_OUT, 10.0)
+    known.renew(3, 10.1)
+    assert known.recall("x", 10.1) is None
+    known.remember(SOLD_OUT, HOLDERS)
+    known.renew(3, 10.15)
+    known.renew(4, 10.3)
+    known.renew(3, 10.05)
+    assert known.recall("x", 10.34) is Letter.SOLD_OUT
+    assert known.recall("x", 10.35) is None
+    known.learn(replace(SOLD_OUT, is_paused=True), 10.4)
+    known.renew(3, 10.5)
+    assert known.recall("x", 10.61) is None
+    known.forget()
+    known.renew(3, 10.7)
+    assert known.recall("x", 10.71) is None

@@ -245,7 +245,7 @@ class Service:
                 batch_max=settings.gate_batch_max,
                 waiting_max=settings.claims_waiting_max,
                 observe=self.instruments.script,
-                on_sold_out=self.probe.hurry,
+                on_sold_out=self.probe.sold_out,
             ),
             confirmations=Confirmations(settings.confirm_timeout_ms / 1000),
             eligible_regions=eligible_regions,
