@@ -1,7 +1,6 @@
 """Vouchers' lives in whatever order, against a model: every answer is foretold, and every balance to the fen.
 
-A step uses, reverses or returns, lets two want the same at once, moves the clock, expires, freezes a
-period or pays it.  After each the balances are what the model says; at the end no invariant is violated.
+After each step the balances are what the model says; at the end no invariant is violated.
 """
 
 from __future__ import annotations
