@@ -78,14 +78,6 @@ async def test_a_callers_traceparent_decides(site: Site, told: InMemorySpanExpor
     assert len(told.get_finished_spans()) == 1
 
 
-async def test_a_collector_that_is_away_does_no_harm(site: Site) -> None:
-    """Nobody listens there: claims are answered all the same."""
-    site.start_worker()
-    client = await site.serve(otel_endpoint="http://127.0.0.1:9", otel_one_in=1)
-    won = await client.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u"))
-    assert won.status_code == 201
-
-
 def test_nothing_of_it_is_loaded_where_no_collector_is_named(tmp_path: Path) -> None:
     """The application is made without spans and exporter; the Redis client looks for the SDK's metrics by itself."""
     keys = RehearsalKeys(tmp_path)
