@@ -32,6 +32,9 @@ class Settings(LimitSettings):
         str, Field(repr=False, description="Where the gate (Valkey or Redis) answers: redis://, rediss:// or unix://.")
     ] = ""
     database_url: Annotated[str, Field(repr=False, description="Where the vault answers: postgresql://.")] = ""
+    staff_database_url: Annotated[
+        str, Field(repr=False, description="The same as a login of grab_staff, for settling at /staff; else the above.")
+    ] = ""
 
     host: Annotated[str, Field(min_length=1, description="Address on which the API listens.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="Port on which the API listens.")] = 8000
@@ -184,7 +187,7 @@ class Settings(LimitSettings):
     def _otel_scheme(cls, url: str) -> str:
         return _with_scheme(url, _HTTP_SCHEMES)
 
-    @field_validator("database_url")
+    @field_validator("database_url", "staff_database_url")
     @classmethod
     def _database_scheme(cls, url: str) -> str:
         return _with_scheme(url, _DATABASE_SCHEMES)

@@ -14,6 +14,7 @@ from ledger.seal import seal_now
 from tests.api.conftest import Site
 from tests.api.test_ops import staff
 from tests.api.test_redemptions import cashier
+from tests.support.staff_pages import Desk, staff_token
 from tests.support.till import SHOP, add_merchant, new_number, receive_fund
 
 JOURNALS = {
@@ -244,3 +245,21 @@ async def test_claims_and_payments_work_under_the_roles(part_urls: dict[str, str
     assert await seal_now(site.vault)
     report = await audit(site.vault, site.client)
     assert report.ok, [each for each in report.invariants if not each.ok]
+
+
+async def test_the_pages_of_staff_settle_with_the_rights_of_staff_alone(
+    site: Site, vault: asyncpg.Connection, database_url: str
+) -> None:
+    """With the API's own role a period cannot be frozen, and the page says what to do; with that of staff it can."""
+    await site.stop_worker()
+    await roles.create(vault)
+    api_url, staff_url = [await _login(vault, database_url, role) for role in (roles.API, roles.STAFF)]
+    facts = {"campaign": site.campaign.campaign_id, "until": "2024-02-03", "reason": "due"}
+    for url, status in (("", 403), (staff_url, 303)):
+        api = await site.serve(database_url=api_url, staff_database_url=url)
+        desk = Desk(str(api.base_url), staff_token(site.settings, "li"))
+        assert (await desk.sign_in()).status_code == 303
+        assert (await desk.get("/staff/settlements")).status_code == 200
+        frozen = await desk.send("/staff/settlements", facts)
+        assert (frozen.status_code, "GRAB_STAFF_DATABASE_URL" in frozen.text) == (status, status == 403)
+        await desk.client.aclose()

@@ -11,7 +11,6 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -42,6 +41,7 @@ from ledger.vault_checks import vault_faults
 from tests.support.campaign_walk import DONE, word
 from tests.support.campaigns import small_campaign
 from tests.support.till import CALLER, FUND_FEN, OTHER_SHOP, SHOP, add_merchant, new_number, receive_fund
+from tests.support.voucher_uses import Period, Use
 
 CODES = VoucherCodes(b"voucher key of the tests, 32 bytes")
 FACE_FEN, THRESHOLD_FEN = 3_000, 10_000
@@ -58,31 +58,6 @@ places = st.integers(0, CLAIMED - 1)
 shops = st.sampled_from([SHOP, OTHER_SHOP])
 picks = st.integers(0, 30)  # of the uses so far: what is drawn must not depend on who won a race
 amounts = st.integers(THRESHOLD_FEN - 500, 3 * THRESHOLD_FEN)
-
-
-@dataclass(slots=True, eq=False)
-class Use:
-    """A redemption as the model knows it."""
-
-    redemption_id: str
-    place: int
-    shop: str
-    at: datetime
-    amount_fen: int
-    refunded_fen: int = 0
-    returned_fen: int = 0
-    is_reversed: bool = False
-    is_frozen: bool = False
-    is_paid: bool = False
-
-
-@dataclass(slots=True)
-class Period:
-    """A frozen period: what it pays to whom."""
-
-    settlement_id: str
-    paid_fen: dict[str, int]
-    uses: list[Use]
 
 
 class Life(RuleBasedStateMachine):

@@ -26,6 +26,7 @@ router = APIRouter(include_in_schema=False)
 
 _STATES = {"FROZEN": "已冻结，待复核", "APPROVED": "已复核，待付款", "PAID": "已付款"}
 _NO_REASON = "请填写理由：一行文字，1 至 500 字。"
+_NO_RIGHTS = "本进程的数据库角色不能结算：请用 grab settle，或设置 GRAB_STAFF_DATABASE_URL（grab_staff 的登录）。"
 _TYPES = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "csv": "text/csv; charset=utf-8",
@@ -97,11 +98,14 @@ async def get_file(settlement_id: str, name: str, service: RunningService) -> Re
 
 @asynccontextmanager
 async def _vault(service: Service) -> AsyncIterator[asyncpg.Connection]:
-    """Give a connection that has more time than those of the API's pool."""
+    """Give a connection that may settle, and has more time than those of the API's pool."""
+    url = service.settings.staff_database_url or service.settings.database_url
     try:
-        async with open_vault(service.settings) as vault:
+        async with open_vault(service.settings.model_copy(update={"database_url": url})) as vault:
             yield vault
     except StoreUnavailable as error:
+        if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+            raise Problem(Code.FORBIDDEN, _NO_RIGHTS) from error
         raise Problem(Code.SYSTEM_BUSY) from error
 
 
