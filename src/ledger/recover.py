@@ -107,12 +107,16 @@ async def recover(
         raise RecoveryFailed("the gate stays closed: " + "; ".join(wrong))
     async with _alone(connection):
         await _close_all(gate, library)
+        run_id = await _run_id(gate)
         stocks = await catalogue.stock_rows(connection)
         await _catch_up(connection, gate, stocks, from_gate=from_gate)
         drained = {stock.stock_id: await _drain(connection, gate, stock) for stock in stocks}
-        stocks = await _raise_epochs(connection, gate, stocks)
+        stocks = await _raise_epochs(connection, gate, stocks, run_id)
         rebuilt = [await rebuild_stock(connection, gate, stock) for stock in stocks]
         await rebuild_limits(connection, gate, stocks)
+        if await _run_id(gate) != run_id:
+            # Another server was rebuilt than the one that was drained: what its stream holds may be in no ledger.
+            raise RecoveryFailed("the gate's server was replaced during the recovery: run 'grab recover' again")
         clock_floor_ms = max((each.latest_ms for each in rebuilt), default=0)
         for each in rebuilt:
             await open_stock(gate, each, clock_floor_ms)
@@ -186,10 +190,9 @@ async def _drain(connection: asyncpg.Connection, gate: redis.Redis, stock: Stock
 
 
 async def _raise_epochs(
-    connection: asyncpg.Connection, gate: redis.Redis, stocks: Sequence[StockRow]
+    connection: asyncpg.Connection, gate: redis.Redis, stocks: Sequence[StockRow], run_id: str
 ) -> list[StockRow]:
     """Raise every round's epoch above what the vault and the gate know; return the stocks under their new epochs."""
-    run_id = str((await gate.info("server"))["run_id"])
     known: dict[int, int] = {}
     for stock in stocks:
         known[stock.round_no] = max(known.get(stock.round_no, 0), stock.epoch, await gate_epoch(gate, stock))
@@ -198,6 +201,11 @@ async def _raise_epochs(
             if await connection.fetchval(_RAISE_EPOCH, round_no, epoch, known[round_no] + 1, run_id) is None:
                 raise RecoveryFailed("another recovery has raised the epoch meanwhile: look at 'grab status'")
     return [replace(stock, epoch=known[stock.round_no] + 1, gate_run_id=run_id) for stock in stocks]
+
+
+async def _run_id(gate: redis.Redis) -> str:
+    """Return the identity of the gate's server process."""
+    return str((await gate.info("server"))["run_id"])
 
 
 def _rounds(stocks: Iterable[StockRow]) -> list[tuple[int, int]]:

@@ -63,3 +63,21 @@ def test_entries_given_to_a_worker_that_is_gone_are_taken_up() -> None:
     run = run_steps([*steps, "ask 0 api-0", "serve api-0 grab_claim", "serve worker-1 read new"])
     assert run.violation is None
     assert "serve worker-1 read new" in run.steps
+
+
+def test_a_gate_that_is_replaced_during_its_recovery_is_drained_first() -> None:
+    """Found by a seed: the stream was read at one server and the stock rebuilt at its replica, which still had an entry
+    that the first had been emptied of.  The entry was passed over: neither in the ledger nor refused.
+    """
+    steps = [
+        *("ask 9 api-1", "serve api-1 grab_claim", "flush-gate"),
+        *("serve keeper library", "slow keeper grab_counts", "answer keeper grab_counts", "serve keeper config"),
+        *("serve keeper select_guards", "serve keeper try_lock", "serve keeper load", "serve keeper grab_probe"),
+        *("flush-gate", "slow keeper load", "answer keeper load", "serve keeper grab_probe", "serve keeper info"),
+        *("slow keeper select_stocks", "answer keeper select_stocks", "serve keeper hget", "serve keeper xrange"),
+        *("serve keeper info", "serve keeper hget", "serve keeper raise_epoch", "fail-over 4"),
+    ]
+    run = run_steps(steps)
+    assert run.violation is None
+    assert "fail-over 4" in run.steps
+    assert "serve keeper raise_epoch" in run.steps
