@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError
@@ -63,6 +63,15 @@ class LimitSettings(BaseModel):
         Unit("requests/s"),
         Field(ge=1, le=1_000_000, description="The same for a block of addresses: /24, or /64 of IPv6."),
     ] = 300
+    presence: Annotated[
+        Literal["none", "work"],
+        Field(description="What users show for a ticket: nothing, or work; then only tickets claim."),
+    ] = "none"
+    presence_bits: Annotated[
+        int,
+        Unit("bits"),
+        Field(ge=1, le=32, description="How hard the work is; one more doubles it. 18 are some seconds."),
+    ] = 18
     review_burst_max: Annotated[
         int,
         Unit("vouchers"),

@@ -258,3 +258,16 @@ async def test_the_service_is_asked_rarely_long_before_the_opening(
 
         await wait_until(five_seconds_are_over, "five seconds are over")
         assert [url for url in polls if url.endswith("/v1/stock")] == []
+
+
+async def test_the_page_works_for_its_ticket(make_site: SiteOf, campaign_id: str, visit: Visit) -> None:
+    """Where a proof of presence is asked for the page solves it by itself, and the claim goes through."""
+    async with make_site(small_campaign(campaign_id)) as site:
+        api = await site.serve(rehearsal=True, presence="work", presence_bits=10)
+        page = await visit(str(api.base_url))
+        await button(page).click()
+        await wait_until(lambda: _owners(site), "the user has a voucher")
+
+
+async def _owners(site: Site) -> int:
+    return int(await site.vault.fetchval("SELECT count(*) FROM claims"))

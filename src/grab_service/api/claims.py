@@ -40,6 +40,7 @@ _REFUSALS: Mapping[str, Code] = {
 _FORMS = {
     language: {letter: form(code, language) for letter, code in _REFUSALS.items()} for language in (CHINESE, ENGLISH)
 }
+_TICKET_FIRST = "Claims are taken with a ticket only: POST /v1/challenges, then POST /v1/tickets with the answer."
 _ALLOWED = TABLE[CLAIM_ROUTE]
 
 
@@ -51,15 +52,23 @@ class Claims:
         authenticator: Says who is asking.
         rate: Says who asks too often.
         waits_for_ledger: Whether a winner's answer waits for the ledger's commit (``GRAB_ACK=ledger``).
+        by_ticket_only: Whether a claim needs a ticket, since only for one a proof of presence was shown.
     """
 
     def __init__(
-        self, counters: Mapping[str, Counter], authenticator: Authenticator, rate: Rate, *, waits_for_ledger: bool
+        self,
+        counters: Mapping[str, Counter],
+        authenticator: Authenticator,
+        rate: Rate,
+        *,
+        waits_for_ledger: bool,
+        by_ticket_only: bool,
     ) -> None:
         self._counters = counters
         self._authenticator = authenticator
         self._rate = rate
         self.waits_for_ledger = waits_for_ledger
+        self._by_ticket_only = by_ticket_only
 
     def answer_at_once(self, stock_id: str, incoming: Incoming, now_s: float) -> Reply | str:
         """Answer the claim of whoever the token names, if that needs no store; else return his reference.
@@ -77,6 +86,8 @@ class Claims:
             return problems.reply(Code.SIGN_ERROR, request_id, language, detail=identity.value)
         if _ALLOWED.isdisjoint(identity.scopes):
             return problems.reply(Code.FORBIDDEN, request_id, language)
+        if self._by_ticket_only and not identity.is_by_ticket:
+            return problems.reply(Code.PRESENCE_REQUIRED, request_id, language, detail=_TICKET_FIRST)
         counter = self._counters.get(stock_id)
         if counter is None:
             return problems.reply(unknown(self._counters), request_id, language)

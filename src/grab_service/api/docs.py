@@ -35,6 +35,7 @@ _SERVED_IN_FRONT = "This route is served before the router."
             Code.TOO_LARGE,
             Code.SIGN_ERROR,
             Code.FORBIDDEN,
+            Code.PRESENCE_REQUIRED,
             Code.NOT_ELIGIBLE,
             Code.RESOURCE_NOT_EXISTS,
             Code.NOT_STARTED,

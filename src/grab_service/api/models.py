@@ -81,6 +81,28 @@ class Ticket(Shape):
     expires_at: Instant
 
 
+class PresenceChallenge(Shape):
+    """What a user has to solve before he gets a ticket."""
+
+    kind: Annotated[Literal["none", "work"], Field(description="none: tickets are given without a proof")]
+    challenge: Annotated[str, Field(description="empty if no proof is asked for")]
+    bits: Annotated[int, Field(ge=0, le=32, description="zeros with which SHA-256(challenge, answer) must begin")]
+    expires_at: Instant
+
+
+class PresenceProof(Shape):
+    """A challenge and its answer: a number in decimal digits."""
+
+    challenge: Annotated[str, Field(max_length=200, pattern="^[!-~]*$")]
+    answer: Annotated[str, Field(pattern="^[0-9]{1,20}$")]
+
+
+class NewTicket(Shape):
+    """What is shown for a ticket besides the token."""
+
+    presence: PresenceProof | None = None
+
+
 class ServerTime(Shape):
     """This server's clock."""
 

@@ -31,6 +31,12 @@ class Code(Enum):
     METHOD_NOT_ALLOWED = (405, "Method not allowed", "请求方法不支持", "This method is not supported here.")
     SIGN_ERROR = (401, "Not authenticated", "登录状态无效，请重新登录", "Your sign-in is not valid; sign in again.")
     FORBIDDEN = (403, "Not allowed", "无权进行此操作", "You are not allowed to do this.")
+    PRESENCE_REQUIRED = (
+        403,
+        "Proof of presence required",
+        "请先完成人机验证并换取抢券凭证",
+        "A proof of presence is needed: solve a challenge for a ticket, and claim with the ticket.",
+    )
     NOT_ELIGIBLE = (
         403,
         "Not eligible",

@@ -27,6 +27,7 @@ _CASHIERS = frozenset({"admin:settle"})
 # Any one of the scopes is enough; none means that everybody may ask, also without a token.
 TABLE: Mapping[str, frozenset[str]] = {
     CLAIM_ROUTE: _USERS,
+    "POST /v1/challenges": _USERS,
     "POST /v1/tickets": _USERS,
     "GET /v1/stocks/{stock_id}/claims/me": _USERS,
     "GET /v1/stocks/{stock_id}/claims/me/proof": _USERS,

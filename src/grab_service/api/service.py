@@ -33,6 +33,7 @@ from grab_service.desk import Desk
 from grab_service.gate import Gate, GateUnavailable
 from grab_service.keyring import Keyring
 from grab_service.places import Places
+from grab_service.presence import Presence, Work
 from grab_service.probe import Probe
 from grab_service.references import UserRefs, VoucherCodes
 from grab_service.settings import Settings
@@ -63,6 +64,7 @@ class Service:
         csrf_key: Derives what the forms of staff carry; the same in every process.
         counters: The stocks by id.
         campaigns: The campaigns by id.
+        presence: Asks for a proof of presence before a ticket is given; None if none is asked for.
         claims: Answers claims.
         places: Counts the claims under way.
         till: Brings uses of vouchers to the vault.
@@ -104,8 +106,15 @@ class Service:
         self._keyring = keyring
         self.counters: dict[str, Counter] = {}
         self.campaigns: dict[str, Campaign] = {}
+        self.presence: Presence | None = (
+            Work(keyring.pepper, settings.presence_bits) if settings.presence == "work" else None
+        )
         self.claims = Claims(
-            self.counters, self.authenticator, Rate(settings.user_rate_max), waits_for_ledger=settings.ack == "ledger"
+            self.counters,
+            self.authenticator,
+            Rate(settings.user_rate_max),
+            waits_for_ledger=settings.ack == "ledger",
+            by_ticket_only=self.presence is not None,
         )
         self.snapshot: Snapshot = snapshot.take([], gate_answers=False, now_ms=_now_ms())
         self.vault_answers = False

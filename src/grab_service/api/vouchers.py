@@ -13,13 +13,25 @@ from grab_service.api.caller import Claimant, IncomingFacts, RunningService
 from grab_service.api.claims import unknown
 from grab_service.api.counter import Counter
 from grab_service.api.documented import refusals
-from grab_service.api.incoming import refuse_content
-from grab_service.api.models import PendingClaim, Ticket, Voucher, VoucherList
+from grab_service.api.incoming import Incoming, read_body, refuse_content
+from grab_service.api.json_body import JsonRefused, read_json
+from grab_service.api.models import (
+    BodyInvalid,
+    NewTicket,
+    PendingClaim,
+    PresenceChallenge,
+    PresenceProof,
+    Ticket,
+    Voucher,
+    VoucherList,
+    read_shape,
+)
 from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
 from grab_service.api.vault import VaultUnavailable
 from grab_service.gate import Answer, GateUnavailable, Letter
 from grab_service.identity import Distrust
+from grab_service.presence import Challenge, Presence
 from ledger.catalogue import ClaimRow
 
 router = APIRouter(tags=["vouchers"])
@@ -29,11 +41,46 @@ _USER_REFUSALS = (Code.SIGN_ERROR, Code.FORBIDDEN, Code.FREQUENCY_LIMIT_EXCEED, 
 
 
 @router.post(
+    "/v1/challenges",
+    operation_id="createChallenge",
+    summary="人机验证",
+    response_model=PresenceChallenge,
+    responses=refusals(*_USER_REFUSALS, Code.TOO_LARGE, Code.PARAM_ERROR),
+)
+async def create_challenge(
+    caller: Claimant, incoming: IncomingFacts, service: RunningService, request: Request
+) -> JSONResponse:
+    """Give the challenge that the caller solves for a ticket: a number `answer` for which the SHA-256 of the challenge,
+    followed by the number in decimal digits, begins with `bits` zeros. It is good for a minute, for this user, once.
+
+    换取凭证前的人机验证：求一个数，使“挑战串+该数”的 SHA-256 以 `bits` 个零比特开头。一分钟内有效，仅限本人、仅用一次。
+    """
+    wrong = await refuse_content(incoming, request.receive, service.settings.body_bytes_max)
+    if wrong is not None:
+        raise Problem(*wrong)
+    kind, now_s = "work", time.time()
+    if service.presence is None:
+        kind, challenge = "none", Challenge("", 0, int(now_s))
+    else:
+        challenge = service.presence.challenge(caller.user_ref, now_s)
+    body = {
+        "kind": kind,
+        "challenge": challenge.text,
+        "bits": challenge.bits,
+        "expires_at": instants.from_ms(challenge.expires_at_s * 1000),
+    }
+    return JSONResponse(body, headers=_NO_STORE)
+
+
+@router.post(
     "/v1/tickets",
     operation_id="issueTicket",
     summary="换取抢券凭证",
     response_model=Ticket,
-    responses=refusals(*_USER_REFUSALS, Code.TOO_LARGE, Code.PARAM_ERROR),
+    responses=refusals(*_USER_REFUSALS, Code.PRESENCE_REQUIRED, Code.TOO_LARGE, Code.PARAM_ERROR),
+    openapi_extra={
+        "requestBody": {"required": False, "content": {"application/json": {"schema": NewTicket.model_json_schema()}}}
+    },
 )
 async def issue_ticket(
     caller: Claimant, incoming: IncomingFacts, service: RunningService, request: Request
@@ -46,14 +93,34 @@ async def issue_ticket(
     """
     if caller.is_by_ticket:
         raise Problem(Code.SIGN_ERROR, Distrust.TICKET.value)
-    wrong = await refuse_content(incoming, request.receive, service.settings.body_bytes_max)
-    if wrong is not None:
-        raise Problem(*wrong)
+    asked = await _asked(incoming, request, service.settings.body_bytes_max)
+    if service.presence is not None:
+        _see_presence(service.presence, asked.presence, caller.user_ref)
     service.whence.note(incoming.block(), caller.user_ref)
     expires_at_s = min(int(caller.expires_at_s), int(time.time()) + service.settings.ticket_ttl_s)
     ticket = service.tickets.issue(caller.user_ref, caller.region, expires_at_s)
     body = {"ticket": ticket, "expires_at": instants.from_ms(expires_at_s * 1000)}
     return JSONResponse(body, headers=_NO_STORE)
+
+
+async def _asked(incoming: Incoming, request: Request, body_bytes_max: int) -> NewTicket:
+    body = await read_body(incoming, request.receive, body_bytes_max)
+    if isinstance(body, tuple):
+        raise Problem(*body)
+    try:
+        return read_shape(NewTicket, read_json(body))
+    except JsonRefused as error:
+        raise Problem(Code.PARAM_ERROR, str(error)) from error
+    except BodyInvalid as error:
+        raise Problem(Code.PARAM_ERROR, errors=error.errors) from error
+
+
+def _see_presence(presence: Presence, proof: PresenceProof | None, user_ref: str) -> None:
+    if proof is None:
+        raise Problem(Code.PRESENCE_REQUIRED, "Solve a challenge first: POST /v1/challenges.")
+    fault = presence.fault(proof.challenge, proof.answer, user_ref, time.time())
+    if fault is not None:
+        raise Problem(Code.PRESENCE_REQUIRED, fault)
 
 
 @router.get(

@@ -1,5 +1,7 @@
 // The service as the page sees it: its clock, its answers, and who the user is.
 
+import { solve } from "./presence.js";
+
 const ANSWER_MS = 8000;
 const SAMPLES = 5;
 
@@ -22,14 +24,16 @@ export const clock = {
 };
 
 /** Ask the service; a status of 0 means that no answer came, and what was asked may have happened. */
-export async function ask(path, { method = "GET", token = "", accept = "" } = {}) {
-  const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...(accept && { "Accept-Language": accept }) };
+export async function ask(path, { method = "GET", token = "", accept = "", content = null } = {}) {
+  const headers = { ...(token && { Authorization: `Bearer ${token}` }), ...(accept && { "Accept-Language": accept }),
+    ...(content && { "Content-Type": "application/json" }) };
+  const body = content && JSON.stringify(content);
   const giveUp = new AbortController();
   const timer = setTimeout(() => giveUp.abort(), ANSWER_MS);
   try {
-    const response = await fetch(path, { method, headers, signal: giveUp.signal, credentials: "omit" });
-    const body = await response.json().catch(() => ({}));
-    return { status: response.status, body, retryMs: 1000 * (Number(response.headers.get("Retry-After")) || 0) };
+    const response = await fetch(path, { method, headers, body, signal: giveUp.signal, credentials: "omit" });
+    const told = await response.json().catch(() => ({}));
+    return { status: response.status, body: told, retryMs: 1000 * (Number(response.headers.get("Retry-After")) || 0) };
   } catch {
     return { status: 0, body: {}, retryMs: 0 };
   } finally {
@@ -64,8 +68,11 @@ export const user = {
   },
 
   async exchange() {
-    if (!this.token || this.token.startsWith("t1.")) return;
-    const answer = await ask("/v1/tickets", { method: "POST", token: this.token });
+    if (!this.token || /^t\d\./.test(this.token)) return;
+    const asked = await ask("/v1/challenges", { method: "POST", token: this.token });
+    const { kind, challenge, bits } = asked.body;
+    const content = kind === "work" ? { presence: { challenge, answer: await solve(challenge, bits) } } : null;
+    const answer = await ask("/v1/tickets", { method: "POST", token: this.token, content });
     if (answer.status === 200) this.ticket = answer.body.ticket;
   },
 
