@@ -46,7 +46,7 @@ class Presence(Protocol):
 
 
 class Work:
-    """Asks for a number ``n`` with SHA-256(challenge followed by n in decimal digits) below 2 to the power of 256 - bits.
+    """Asks for a number with which, in decimal digits after the challenge, SHA-256 begins with so many zero bits.
 
     Nothing is stored for a challenge: its MAC binds it to the user.  That it is answered once is remembered by each
     process, so n processes take one answer n times, each for the same user's same ticket.

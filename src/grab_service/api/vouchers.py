@@ -50,8 +50,10 @@ _USER_REFUSALS = (Code.SIGN_ERROR, Code.FORBIDDEN, Code.FREQUENCY_LIMIT_EXCEED, 
 async def create_challenge(
     caller: Claimant, incoming: IncomingFacts, service: RunningService, request: Request
 ) -> JSONResponse:
-    """Give the challenge that the caller solves for a ticket: a number `answer` for which the SHA-256 of the challenge,
-    followed by the number in decimal digits, begins with `bits` zeros. It is good for a minute, for this user, once.
+    """Give the challenge that the caller solves for a ticket.
+
+    What is asked for is a number `answer` for which the SHA-256 of the challenge, followed by the number in decimal
+    digits, begins with `bits` zeros. A challenge is good for a minute, for this user, once.
 
     换取凭证前的人机验证：求一个数，使“挑战串+该数”的 SHA-256 以 `bits` 个零比特开头。一分钟内有效，仅限本人、仅用一次。
     """
