@@ -70,7 +70,7 @@ bench-settlement: $(INSTALLED) ## Measure a settlement of 25,400 vouchers over 2
 	$(BIN)/python -m loadtest.bench.settlement $(ARGS)
 
 test: $(INSTALLED) ## Run the whole suite against real servers; ARGS="tests/lua -x" narrows it
-	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n logical --maxprocesses 4 --ignore tests/browser $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 4 --ignore tests/browser $(ARGS)
 
 browser: $(INSTALLED) ## Use the pages with a real Chromium, and leave screenshots in artefacts/screenshots
 	$(BIN)/pytest -n 2 tests/browser $(ARGS)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
+from ledger import pauses
 from tests.api.conftest import Site
 from tests.browser.conftest import WALL, SiteOf, Visit, keep_picture
 from tests.support.campaigns import small_campaign
@@ -106,7 +107,8 @@ async def test_a_stock_that_is_gone_says_so(shown: Shown, visit: Visit) -> None:
 async def test_a_paused_stock_says_so(shown: Shown, visit: Visit) -> None:
     """Within a few seconds of the decision the button says 活动暂停."""
     page = await visit(shown.url)
-    await shown.site.client.fcall("grab_pause", 1, f"grab:{{{shown.site.stock_id}}}:rules", "1")
+    decided = await pauses.decide(shown.site.vault, shown.site.stock_id, is_paused=True, subject="li", reason="a test")
+    assert decided is not None
     await expect(button(page)).to_have_text("活动暂停")
 
 

@@ -27,6 +27,7 @@ from loadtest.chaos.scene import Scene
 from loadtest.chaos.site import Site
 from loadtest.chaos.users import Users
 
+from tests.support.rehearsals import serving
 from tests.support.wait import wait_until
 
 _PLAN = Plan(rounds=1, round_s=600, calm_s=0, quantity=1_000, users=0, late_users=0)
@@ -150,24 +151,18 @@ async def a_replica_that_lags_is_promoted(trial: Trial) -> None:
     await trial.win()
 
 
-def _serving(api: int) -> list[int]:
-    """Return the processes of an API that serve."""
-    children = [int(pid) for pid in Path(f"/proc/{api}/task/{api}/children").read_text().split()]
-    return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
 async def a_process_of_the_api_hangs(trial: Trial) -> None:
     """The other one answers; who was told by either is told the same when both go on."""
     api = trial.site.pid("api")
     assert api is not None
-    serving = _serving(api)
-    assert len(serving) == 2
-    os.kill(serving[0], signal.SIGSTOP)
+    processes = serving(api)
+    assert len(processes) == 2
+    os.kill(processes[0], signal.SIGSTOP)
     try:
         users = [trial.newcomer() for _ in range(10)]
         await asyncio.gather(*map(trial.win, users))
     finally:
-        os.kill(serving[0], signal.SIGCONT)
+        os.kill(processes[0], signal.SIGCONT)
     await asyncio.gather(*map(trial.win, users))
 
 

@@ -22,7 +22,7 @@ from grab_service.rehearsal import RehearsalKeys
 from tests.flow.ports import free_port
 from tests.support.nginx import NGINX, proxy
 from tests.support.plain_http import http_client
-from tests.support.rehearsals import FIRST_STOCK, Rehearsal, clean_environment, grab, is_alive
+from tests.support.rehearsals import FIRST_STOCK, Rehearsal, clean_environment, grab, is_alive, serving
 from tests.support.wait import wait_until
 
 _USERS, _AT_ONCE, _REPEATS = 240, 60, 4
@@ -84,22 +84,6 @@ class Rush:
         return len(each) == _USERS == len(set().union(*each))
 
 
-def _workers(parent: int) -> list[int]:
-    """Return the processes of an API that serve."""
-    of_parent, found = Path(f"/proc/{parent}/cmdline").read_bytes(), []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            ppid = int(stat.read_text().rpartition(")")[2].split()[1])
-            command = (stat.parent / "cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if ppid == parent and (
-            b"spawn_main" in command or command == of_parent
-        ):  # uvicorn starts them anew, granian forks
-            found.append(int(stat.parent.name))
-    return found
-
-
 async def _counted(url: str) -> int:
     async with http_client(base_url=url, timeout=5) as client:
         text = (await client.get("/metrics")).text
@@ -114,7 +98,7 @@ async def test_a_worker_that_is_asked_to_end_in_the_rush_loses_nobody(rehearsal:
     await rehearsal.start("--opens-in", "0", "--workers", "2")
     api = rehearsal.pid("api")
     assert api is not None
-    before = _workers(api)
+    before = serving(api)
     assert len(before) == 2
     rush = Rush(rehearsal, rehearsal.url, "worker")
     rushing = asyncio.create_task(rush.run())
@@ -124,7 +108,7 @@ async def test_a_worker_that_is_asked_to_end_in_the_rush_loses_nobody(rehearsal:
 
     assert rush.is_fair()
     assert rush.answers.keys() <= {0, 200, 201, 202, 503}, rush.answers
-    await wait_until(lambda: not is_alive(before[0]) and len(_workers(api)) == 2, "another worker serves", 20)
+    await wait_until(lambda: not is_alive(before[0]) and len(serving(api)) == 2, "another worker serves", 20)
     counted = await _counted(rehearsal.url)
     assert rush.total <= counted <= rush.total + rush.answers[0]
     assert grab("audit", "--data-dir", rehearsal.directory).returncode == 0

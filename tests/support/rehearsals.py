@@ -199,6 +199,20 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def serving(parent: int) -> list[int]:
+    """Return the processes of an API that serve: uvicorn starts them anew, Granian forks."""
+    of_parent, found = Path(f"/proc/{parent}/cmdline").read_bytes(), []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            ppid = int(stat.read_text().rpartition(")")[2].split()[1])
+            command = (stat.parent / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if ppid == parent and (b"spawn_main" in command or command == of_parent):
+            found.append(int(stat.parent.name))
+    return found
+
+
 def now_ms() -> int:
     """Return this machine's clock."""
     return time.time_ns() // 1_000_000
