@@ -21,10 +21,11 @@ PHONE, WALL = (375, 760), (1920, 1080)
 
 expect.set_options(timeout=15_000)  # the machine may be busy
 
-# What is wider than the window, or than a place that hides what does not fit.
+# What is wider than the window, or than a place that hides what does not fit; a place that keys and fingers scroll does not.
 _CUT_OFF = """() => [...document.querySelectorAll("html, body *")]
   .filter((each) => each.checkVisibility() && !each.closest(".hidden") && each.scrollWidth > each.clientWidth + 1)
   .filter((each) => each.tagName === "HTML" || getComputedStyle(each).overflowX !== "visible" && each.clientWidth)
+  .filter((each) => getComputedStyle(each).overflowX !== "auto" || each.tabIndex < 0)
   .map((each) => each.outerHTML.slice(0, 200))"""
 
 Visit = Callable[..., Awaitable[Page]]
