@@ -21,7 +21,7 @@ PHONE, WALL = (375, 760), (1920, 1080)
 
 expect.set_options(timeout=15_000)  # the machine may be busy
 
-# What is wider than the window, or than a place that hides what does not fit; a place that keys and fingers scroll does not.
+# What is wider than the window, or than a place that hides what does not fit and that nobody can scroll.
 _CUT_OFF = """() => [...document.querySelectorAll("html, body *")]
   .filter((each) => each.checkVisibility() && !each.closest(".hidden") && each.scrollWidth > each.clientWidth + 1)
   .filter((each) => each.tagName === "HTML" || getComputedStyle(each).overflowX !== "visible" && each.clientWidth)
