@@ -25,7 +25,10 @@ class _Lean:
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send; what cannot be sent shows in the answer that does not come in time."""
         if self.is_connected and isinstance(command, list):
-            self._writer.writelines(command)
+            try:
+                self._writer.writelines(command)
+            except RuntimeError as error:  # uvloop's word for a transport that has just been closed
+                raise redis.ConnectionError(str(error)) from error
         else:
             await super().send_packed_command(command, check_health)  # type: ignore[misc]  # the client's own, in place
 
