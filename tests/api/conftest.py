@@ -100,7 +100,8 @@ class Site:
         await recover(self.vault, self.client, library_source())
 
     def start_worker(self) -> None:
-        """Start the ledger worker."""
+        """Start the ledger worker, which is not running."""
+        assert self.worker is None, "a worker that nobody holds would outlive its test"
         self.worker_stop = asyncio.Event()
         worker = Worker(self.settings.database_url, self.settings.redis_url)
         self.worker = asyncio.create_task(worker.run(self.worker_stop))

@@ -29,7 +29,6 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 async def test_claims_are_counted_by_stock_and_outcome(site: Site) -> None:
     """Each ending under its own name; a stock that nobody knows is no label."""
-    site.start_worker()
     client = await site.serve()
     path = f"/v1/stocks/{site.stock_id}/claims"
     for headers in (
@@ -82,7 +81,6 @@ async def test_a_stream_of_events_is_no_slow_request(site: Site) -> None:
 
 async def test_calls_of_the_gate_and_busy_connections_are_told(site: Site) -> None:
     """One claim is one call that carries a batch; nobody uses a connection afterwards."""
-    site.start_worker()
     client = await site.serve()
     assert value(await scrape(client), "grab_script_duration_seconds_count") == 0
     assert (await client.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u"))).status_code == 201

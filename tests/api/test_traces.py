@@ -48,7 +48,6 @@ async def named(told: InMemorySpanExporter, name: str) -> ReadableSpan:
 
 async def test_claims_and_other_routes_are_traced(site: Site, told: InMemorySpanExporter) -> None:
     """A span has the route's template, the status and the request's id; nothing that a path or a token holds."""
-    site.start_worker()
     client = await site.serve(otel_endpoint=COLLECTOR, otel_one_in=1)
     won = await client.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u"))
     await client.get("/v1/campaigns/no-such")
