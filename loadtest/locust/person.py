@@ -16,7 +16,7 @@ from locust.exception import StopUser
 
 from grab_service import settings_reader
 from grab_service.data_dir import DataDir
-from grab_service.identity import MERCHANT_SCOPE
+from grab_service.identity import TILL_SCOPES
 from grab_service.rehearsal import RehearsalKeys
 from loadtest.locust.options import data_dir_of
 from loadtest.locust.outcomes import CLAIM_IN_ORDER, Answer, retry_after_s
@@ -42,7 +42,7 @@ def till_token(directory: Path) -> str:
     sign = RehearsalKeys(data.keys).signer(
         issuer=chosen.jwt_issuer, audience=chosen.jwt_audience, now_s=int(time.time())
     )
-    return sign("till", REGION, MERCHANT_SCOPE)
+    return sign("till", REGION, " ".join(sorted(TILL_SCOPES)))
 
 
 class Person(FastHttpUser):

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
-MERCHANT_SCOPE = "merchant:redeem"
+REDEEM_SCOPE, REFUND_SCOPE = "merchant:redeem", "merchant:refund"
+TILL_SCOPES = frozenset({REDEEM_SCOPE, REFUND_SCOPE})
 EVERY_MERCHANT = "*"
 
 

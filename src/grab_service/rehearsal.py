@@ -17,7 +17,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from grab_service.identity import EVERY_MERCHANT, MERCHANT_SCOPE
+from grab_service.identity import EVERY_MERCHANT, TILL_SCOPES
 from grab_service.keyring import KeyringInvalid, read_secret
 from grab_service.references import UserRefs
 from grab_service.tickets import Tickets
@@ -95,7 +95,7 @@ class RehearsalKeys:
 
         def sign(sub: str, region: str, scope: str) -> str:
             claims: dict[str, object] = {**common, "sub": sub, "region": region, "scope": scope}
-            if MERCHANT_SCOPE in scope.split():
+            if not TILL_SCOPES.isdisjoint(scope.split()):
                 claims["merchants"] = merchants
             return jwt.encode(claims, key, "EdDSA", headers)
 

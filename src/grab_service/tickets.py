@@ -14,6 +14,8 @@ import hmac
 from grab_service.identity import Distrust, Identity
 
 CLAIM_SCOPE = "claim"
+READ_SCOPE = "claim:read"  # looks at what is claimed, and claims nothing
+USER_SCOPES = frozenset({CLAIM_SCOPE, READ_SCOPE})
 _PREFIX, _OLD_PREFIX = b"t2.", b"t1."
 _NAME_BYTES = 3
 _NAME_END = len(_PREFIX) + 2 * _NAME_BYTES

@@ -76,6 +76,22 @@ async def test_a_pause_without_a_proper_reason_is_refused(site: Site, api: httpx
     assert (await api.post(f"/v1/stocks/{site.stock_id}/claims", headers=site.bearer("u1"))).status_code == 201
 
 
+async def test_the_journal_is_read_by_who_may_only_look(site: Site, api: httpx.AsyncClient) -> None:
+    """Readers and examiners see who did what and why, the latest first; who may act need not be told all."""
+    stock = f"/v1/admin/stocks/{site.stock_id}"
+    assert (await api.post(f"{stock}/pause", headers=staff(site), json=REASON)).status_code == 200
+    await api.post(f"{stock}/resume", headers=staff(site), json=REASON)
+    for scope in ("admin:read", "audit:read"):
+        answer = await api.get("/v1/admin/journal?limit=2", headers=staff(site, scope))
+        assert answer.status_code == 200
+        last, first = answer.json()["data"]
+        assert (last["action"], first["action"]) == ("resume", "pause")
+        assert (first["step"], first["target"], first["subject"]) == ("DONE", site.stock_id, "staff")
+        assert (first["reason"], first["after"]["paused"]) == (REASON["reason"], True)
+    assert (await api.get("/v1/admin/journal", headers=staff(site))).status_code == 403
+    assert (await api.get("/v1/admin/journal?limit=0", headers=staff(site, "admin:read"))).status_code == 422
+
+
 async def test_only_staff_of_the_round_may_pause(site: Site, api: httpx.AsyncClient) -> None:
     """No token 401, a user's ticket or another office 403, an unknown stock 404."""
     path = f"/v1/admin/stocks/{site.stock_id}/pause"

@@ -18,7 +18,7 @@ from tests.support.review import change
 from tests.support.till import HOTPOT, OTHER_SHOP, SHOP, add_merchant, new_number, receive_fund
 
 
-def cashier(settings: Settings, user: str = "till", scope: str = "merchant:redeem") -> dict[str, str]:
+def cashier(settings: Settings, user: str = "till", scope: str = "merchant:redeem merchant:refund") -> dict[str, str]:
     """Return the header of a rehearsal's till."""
     assert settings.jwks_file is not None
     sign = RehearsalKeys(settings.jwks_file.parent).signer(
@@ -271,6 +271,18 @@ async def test_a_till_acts_for_its_merchant_alone(shop: Shop) -> None:
             assert (refused.status_code, refused.json()["code"]) == (403, "FORBIDDEN")
     claimant = await shop.api.get(f"/v1/redemptions/{redemption_id}", headers=shop.site.bearer("a"))
     assert (claimant.status_code, claimant.json()["code"]) == (403, "FORBIDDEN")
+
+
+async def test_who_takes_payments_need_not_return_goods(shop: Shop) -> None:
+    """A till that may redeem reverses and looks, and gives nothing back; one that may refund takes no voucher."""
+    redemption_id = await shop.redeemed()
+    shop.headers = cashier(shop.site.settings, scope="merchant:refund")
+    assert (await shop.redeem()).status_code == 403
+    assert (await shop.api.get(f"/v1/redemptions/{redemption_id}", headers=shop.headers)).status_code == 200
+    assert (await shop.refund(redemption_id, 100)).status_code == 201
+    shop.headers = cashier(shop.site.settings, scope="merchant:redeem")
+    assert (await shop.refund(redemption_id, 100)).status_code == 403
+    assert (await shop.reverse(redemption_id)).json()["code"] == "ALREADY_REFUNDED"
 
 
 @pytest.mark.parametrize("redemption_id", ["R0", "%00", "R%2F", "a" * 65, "券"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -131,6 +132,26 @@ async def test_a_merchant_is_looked_at_and_decided_on_with_a_reason(
     assert (again.status_code, "未作更改" in again.text) == (409, True)
     assert (await desk.send(path, {"verdict": "SUSPEND", "reason": "整改"})).status_code == 303
     assert (await desk.get("/staff/merchants/898340149999999")).status_code == 404
+
+
+async def test_who_may_only_look_sees_the_figures_and_no_form(
+    site: Site, api: httpx.AsyncClient, desk_of: Open
+) -> None:
+    """Merchants and settlements are shown to a reader and to an examiner, with nothing to send but the way out."""
+    await _used(site, api)
+    until = (datetime.now(UTC) + timedelta(milliseconds=1)).isoformat()
+    facts = {"campaign": site.campaign.campaign_id, "until": until, "reason": "到期结算"}
+    frozen = await (await desk_of("li")).send("/staff/settlements", facts)
+    for scope in ("admin:read", "audit:read"):
+        reader = await desk_of("zhao", scope)
+        pages = [frozen.headers["location"], "/staff/settlements", f"/staff/merchants/{SHOP}"]
+        for path in pages:
+            page = await reader.get(path)
+            assert page.status_code == 200
+            assert re.findall(r'action="(.*?)"', page.text) == ["/staff/session/end"]
+        assert "30.00" in (await reader.get(pages[0])).text
+        assert (await reader.send(pages[0], {"reason": "无误"})).status_code == 403
+        assert "/staff/merchants/import" not in (await reader.get("/staff")).text
 
 
 @pytest.mark.parametrize("kind", ["csv", "xlsx"])

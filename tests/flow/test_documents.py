@@ -56,7 +56,8 @@ def test_every_example_of_the_api_works(running: Rehearsal, checkout: Path) -> N
     """The setting up and every curl call succeed in their order, and so does every Python call, for another user."""
     said = run(["bash", "-euo", "pipefail"], blocks("docs/api.md", "sh", running.url), checkout)
     assert '"discount_returned_fen":1000' in said
-    tokens = f'TOKEN = "{running.token("bob")}"\nSTAFF = "{running.token("officer", "--scope", "admin:round")}"\n'
+    officer = running.token("officer", "--scope", "admin:round admin:read")
+    tokens = f'TOKEN = "{running.token("bob")}"\nSTAFF = "{officer}"\n'
     run([sys.executable, "-"], tokens + blocks("docs/api.md", "python", running.url), checkout)
 
 

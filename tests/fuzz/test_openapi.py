@@ -27,7 +27,7 @@ Operation = APIOperation[Any, Any, Any, Any]
 Case = schemathesis.Case[Any]
 
 CALLERS = ["nobody", "ticket", "user", "till", "client", "staff"]
-_SCOPES = {"user": "claim", "till": "merchant:redeem", "staff": "admin:round admin:fund admin:read"}
+_SCOPES = {"user": "claim", "till": "merchant:redeem merchant:refund", "staff": "admin:round admin:fund admin:read"}
 
 
 class Bearer(AuthBase):
@@ -123,7 +123,9 @@ def _cases_of(operation: Operation) -> st.SearchStrategy[Case]:
 
 async def _auth_of(caller: str, site: Site) -> AuthBase:
     if caller == "client":
-        return Signature(await add_client(site.vault, "bank-1", scopes=["merchant:redeem", "merchant:register"]))
+        return Signature(
+            await add_client(site.vault, "bank-1", scopes=["merchant:redeem", "merchant:refund", "merchant:register"])
+        )
     if caller == "ticket":
         return Bearer(site.bearer("u1")["Authorization"])
     if caller == "nobody":

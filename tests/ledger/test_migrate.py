@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from grab_service import embedded
-from ledger.migrate import MigrationRefused, migrate, status
+from ledger.migrate import MigrationRefused, default_directory, migrate, status
 
 FIRST = "CREATE TABLE one (n integer); INSERT INTO one VALUES (1)"
 SECOND = "ALTER TABLE one ADD COLUMN m integer"
@@ -94,3 +95,27 @@ async def test_the_vaults_own_migrations_are_applied(database_url: str, postgres
     assert migrations
     assert all(migration.is_applied for migration in migrations)
     assert postgres_server.name == "postgres"
+
+
+async def test_whoever_could_return_goods_before_still_can(empty: asyncpg.Connection, tmp_path: Path) -> None:
+    """A client that may use vouchers gets the scope that returning goods asks for now; trust still only shrinks."""
+    files = sorted(default_directory().glob("*.sql"))
+    for file in files:
+        if file.name < "0012":
+            shutil.copy(file, tmp_path)
+    await migrate(empty, tmp_path)
+    await empty.execute(
+        "INSERT INTO clients (client_id, name, scopes, merchants, added_by) VALUES"
+        " ('bank-1', 'Bank', '{merchant:register,merchant:redeem}', '{*}', 'li'),"
+        " ('app-1', 'App', '{merchant:register}', '{}', 'li')"
+    )
+    await migrate(empty)
+    rows = await empty.fetch("SELECT client_id, scopes FROM clients ORDER BY client_id")
+    assert [tuple(row) for row in rows] == [
+        ("app-1", ["merchant:register"]),
+        ("bank-1", ["merchant:redeem", "merchant:refund", "merchant:register"]),
+    ]
+    for mode in ("origin", "replica"):
+        await empty.execute(f"SET session_replication_role = {mode}")
+        with pytest.raises(asyncpg.RestrictViolationError, match="only shrink"):
+            await empty.execute("UPDATE clients SET scopes = '{merchant:redeem,merchant:refund}'")

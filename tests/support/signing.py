@@ -30,7 +30,12 @@ def hmac_key() -> NewKey:
 async def add_client(vault: asyncpg.Connection, client_id: str, **changes: Any) -> Signer:
     """Add a client that may use vouchers at every merchant, and return what it signs with."""
     private, key = ed25519_key()
-    facts: dict[str, Any] = {"name": "收单机构", "scopes": ["merchant:redeem"], "merchants": ["*"], "key": key}
+    facts: dict[str, Any] = {
+        "name": "收单机构",
+        "scopes": ["merchant:redeem", "merchant:refund"],
+        "merchants": ["*"],
+        "key": key,
+    }
     key_id = await clients.add(vault, client_id, **(facts | changes), actor="test")
     assert key_id is not None
     return Signer(client_id, key_id, private)

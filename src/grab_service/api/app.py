@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from grab_service import keyring, settings_reader
 from grab_service.api import (
+    admin_journal,
     audit,
     health,
     merchants,
@@ -100,6 +101,7 @@ def create_app(chosen: Settings, surface: Surface | None = None) -> ASGIApp:
     app.include_router(health.router)
     app.include_router(docs_router)
     app.include_router(ops.router)
+    app.include_router(admin_journal.router)
     app.include_router(rehearsal_users.router)
     app.include_router(pages.router)
     app.include_router(session.router)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from grab_service import instants
-from grab_service.api.caller import Claimant, RunningService
+from grab_service.api.caller import Caller, RunningService
 from grab_service.api.claims import unknown
 from grab_service.api.documented import refusals
 from grab_service.api.models import AuditHeads, ClaimProof
@@ -83,7 +83,7 @@ async def get_audit_head(service: RunningService, heads: Annotated[Heads, Depend
         Code.SIGN_ERROR, Code.FORBIDDEN, Code.FREQUENCY_LIMIT_EXCEED, Code.SYSTEM_BUSY, Code.RESOURCE_NOT_EXISTS
     ),
 )
-async def get_my_proof(stock_id: str, caller: Claimant, service: RunningService) -> JSONResponse:
+async def get_my_proof(stock_id: str, caller: Caller, service: RunningService) -> JSONResponse:
     """Return what proves that the caller's claim stands in the stock's public list; it is for the caller alone.
 
     返回本人领取记录的证明，可与公开名单核对；请妥善保管。

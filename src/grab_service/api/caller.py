@@ -7,7 +7,6 @@ is looked at; users and staff come with a token, back ends with a signature.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -17,7 +16,6 @@ from grab_service.api.incoming import Incoming
 from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
 from grab_service.identity import Distrust, Identity
-from grab_service.tickets import CLAIM_SCOPE
 
 # The staff token of who uses the pages of staff in a browser; sent to these pages only, and believed there only.
 STAFF_COOKIE = "grab_staff"
@@ -71,29 +69,18 @@ def _bearer(service: Service, incoming: Incoming, authorization: Sequence[bytes]
     return verdict
 
 
-def identity_with(request: Request, allowed: AbstractSet[str]) -> Identity:
-    """Return the caller, who was admitted and has one of the scopes, by token or as a client that has signed.
+def caller_of(request: Request) -> Identity:
+    """Return the caller, who was admitted by the table of scopes, by token or as a client that has signed.
 
     Raises:
-        Problem: SIGN_ERROR or FORBIDDEN.
+        Problem: SIGN_ERROR, on a route that the table leaves to everybody.
     """
     identity = incoming_of(request).identity
     if identity is None:
         raise Problem(Code.SIGN_ERROR, Distrust.MISSING.value)
-    if identity.scopes.isdisjoint(allowed):
-        raise Problem(Code.FORBIDDEN)
     return identity
-
-
-def claimant_of(request: Request) -> Identity:
-    """Return the user, whose token must allow claims.
-
-    Raises:
-        Problem: SIGN_ERROR or FORBIDDEN.
-    """
-    return identity_with(request, {CLAIM_SCOPE})
 
 
 IncomingFacts = Annotated[Incoming, Depends(incoming_of)]
 RunningService = Annotated[Service, Depends(service_of)]
-Claimant = Annotated[Identity, Depends(claimant_of)]
+Caller = Annotated[Identity, Depends(caller_of)]

@@ -9,9 +9,7 @@ from grab_service.api.problems import Code, Problem
 from grab_service.identity import Identity
 from grab_service.limits import Buckets, Ration
 from grab_service.settings import Settings
-from grab_service.tickets import CLAIM_SCOPE
-
-_USER = frozenset({CLAIM_SCOPE})
+from grab_service.tickets import USER_SCOPES
 
 
 class Limits:
@@ -45,7 +43,7 @@ class Limits:
         Raises:
             Problem: FREQUENCY_LIMIT_EXCEED.
         """
-        buckets = self._users if identity.scopes == _USER else self._clients
+        buckets = self._users if identity.scopes <= USER_SCOPES else self._clients
         _pass(buckets, identity.user_ref, "Too many requests of yours.")
 
 

@@ -7,18 +7,17 @@ import logging
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from grab_service import instants, photos
-from grab_service.api.caller import IncomingFacts, RunningService, identity_with
+from grab_service.api.caller import Caller, IncomingFacts, RunningService
 from grab_service.api.documented import refusals
 from grab_service.api.merchant_form import REQUEST_BODY, MerchantForm, read_form
 from grab_service.api.models import MerchantPage, SubmittedMerchant
 from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
 from grab_service.api.vault import VaultUnavailable
-from grab_service.identity import Identity
 from grab_service.photos import PhotoInvalid
 from ledger import merchants
 from ledger.merchant_facts import Fault, MerchantRules, NewMerchant, Photo
@@ -28,14 +27,9 @@ _log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["merchants"])
 
-SCOPES = frozenset({"merchant:register", "merchant:redeem"})
 _REASON = "registered online"
 _NO_STORE = {"Cache-Control": "no-store"}
 _CACHING = {"Cache-Control": "public, max-age=5"}
-
-
-def _registrant_of(request: Request) -> Identity:
-    return identity_with(request, SCOPES)
 
 
 @router.post(
@@ -59,7 +53,7 @@ def _registrant_of(request: Request) -> Identity:
     openapi_extra={"requestBody": REQUEST_BODY},
 )
 async def submit_merchant(
-    caller: Annotated[Identity, Depends(_registrant_of)],
+    caller: Caller,
     incoming: IncomingFacts,
     service: RunningService,
     request: Request,

@@ -8,14 +8,14 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from grab_service import instants
 from grab_service.api import health
-from grab_service.api.caller import IncomingFacts, RunningService, identity_with
+from grab_service.api.caller import Caller, IncomingFacts, RunningService
 from grab_service.api.documented import refusals
 from grab_service.api.incoming import Incoming, read_body
 from grab_service.api.json_body import JsonRefused, read_json
@@ -32,7 +32,6 @@ _log = logging.getLogger(__name__)
 
 router = APIRouter(tags=["operations"])
 
-ROUND_SCOPE = "admin:round"
 _REASON_MAX = 200  # characters
 _REQUEST_NO_MAX = 2**53 - 1
 _EVENT_S = 1.0
@@ -71,13 +70,6 @@ _REASON_BODY = {
     },
 }
 _ADMIN_OPENAPI = {"requestBody": _REASON_BODY, "security": [{"bearer": []}]}
-
-
-def _staff_of(request: Request) -> Identity:
-    return identity_with(request, {ROUND_SCOPE})
-
-
-Staff = Annotated[Identity, Depends(_staff_of)]
 
 
 @router.get("/v1/ops/events", operation_id="watchOperations", summary="运营大屏数据流", include_in_schema=False)
@@ -145,7 +137,7 @@ def _picture(service: Service) -> dict[str, Any]:
     openapi_extra=_ADMIN_OPENAPI,
 )
 async def pause(
-    stock_id: str, staff: Staff, incoming: IncomingFacts, service: RunningService, request: Request
+    stock_id: str, staff: Caller, incoming: IncomingFacts, service: RunningService, request: Request
 ) -> JSONResponse:
     """Stop handing out a stock; what users hold stays theirs.
 
@@ -165,7 +157,7 @@ async def pause(
     openapi_extra=_ADMIN_OPENAPI,
 )
 async def resume(
-    stock_id: str, staff: Staff, incoming: IncomingFacts, service: RunningService, request: Request
+    stock_id: str, staff: Caller, incoming: IncomingFacts, service: RunningService, request: Request
 ) -> JSONResponse:
     """Go on handing out a stock; what two persons have paused, two resume.
 

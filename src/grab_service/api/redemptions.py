@@ -7,13 +7,13 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from math import ceil
-from typing import Annotated, Any
+from typing import Any
 
 import asyncpg
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from grab_service.api.caller import RunningService, identity_with, incoming_of, service_of
+from grab_service.api.caller import Caller, RunningService, incoming_of, service_of
 from grab_service.api.documented import refusals
 from grab_service.api.incoming import read_body
 from grab_service.api.json_body import JsonRefused, read_json
@@ -33,7 +33,7 @@ from grab_service.api.models import (
 from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
 from grab_service.api.vault import VaultUnavailable
-from grab_service.identity import MERCHANT_SCOPE, Identity
+from grab_service.identity import Identity
 from grab_service.references import hash_of_code
 from ledger import redemption, refund
 from ledger.redeem import Order
@@ -52,13 +52,6 @@ _COMMON = (
     Code.SYSTEM_BUSY,
 )
 _CHANGING = (*_COMMON, Code.REQUEST_NO_REUSED, Code.TOO_LARGE, Code.PARAM_ERROR)
-
-
-def _cashier_of(request: Request) -> Identity:
-    return identity_with(request, frozenset({MERCHANT_SCOPE}))
-
-
-Cashier = Annotated[Identity, Depends(_cashier_of)]
 
 
 def _body_of(shape: type[Shape], *, is_required: bool = True) -> dict[str, Any]:
@@ -88,7 +81,7 @@ def _body_of(shape: type[Shape], *, is_required: bool = True) -> dict[str, Any]:
     ),
     openapi_extra=_body_of(NewRedemption),
 )
-async def redeem_voucher(caller: Cashier, service: RunningService, request: Request) -> JSONResponse:
+async def redeem_voucher(caller: Caller, service: RunningService, request: Request) -> JSONResponse:
     """Use a voucher for a payment; the same request again gets the same answer, also when it was a refusal.
 
     使用消费券；同一请求单号重复提交返回同一结果。
@@ -123,7 +116,7 @@ async def redeem_voucher(caller: Cashier, service: RunningService, request: Requ
     response_model=RedemptionFacts,
     responses=refusals(*_COMMON),
 )
-async def get_redemption(redemption_id: str, caller: Cashier, service: RunningService) -> JSONResponse:
+async def get_redemption(redemption_id: str, caller: Caller, service: RunningService) -> JSONResponse:
     """Return a redemption of a merchant that the caller acts for, and what became of it.
 
     查询一笔核销及其冲正、退款情况。
@@ -142,7 +135,7 @@ async def get_redemption(redemption_id: str, caller: Cashier, service: RunningSe
     openapi_extra=_body_of(NewReversal, is_required=False),
 )
 async def reverse_redemption(
-    redemption_id: str, caller: Cashier, service: RunningService, request: Request
+    redemption_id: str, caller: Caller, service: RunningService, request: Request
 ) -> JSONResponse:
     """Undo a redemption whose payment never completed; the voucher can be used again while it is valid.
 
@@ -165,7 +158,7 @@ async def reverse_redemption(
     responses=refusals(*_CHANGING, Code.ALREADY_REVERSED, Code.REFUND_EXCEEDS_ORDER),
     openapi_extra=_body_of(NewRefund),
 )
-async def refund_order(caller: Cashier, service: RunningService, request: Request) -> JSONResponse:
+async def refund_order(caller: Caller, service: RunningService, request: Request) -> JSONResponse:
     """Return goods: the discount's share goes back to the fund pool, the voucher stays used.
 
     退货时按比例将优惠金额退回资金池；券不退还。

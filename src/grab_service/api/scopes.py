@@ -11,32 +11,38 @@ from enum import Flag, auto
 from fastapi.routing import APIRoute, APIRouter
 from starlette.routing import BaseRoute
 
-from grab_service.identity import MERCHANT_SCOPE
-from grab_service.tickets import CLAIM_SCOPE
+from grab_service.identity import REDEEM_SCOPE, REFUND_SCOPE, TILL_SCOPES
+from grab_service.tickets import CLAIM_SCOPE, USER_SCOPES
 
 REGISTER_SCOPE = "merchant:register"
 CLAIM_ROUTE = "POST /v1/stocks/{stock_id}/claims"
 
 _EVERYBODY: frozenset[str] = frozenset()
 _USERS = frozenset({CLAIM_SCOPE})
-_TILLS = frozenset({MERCHANT_SCOPE})
+_OWNERS = USER_SCOPES
+_TILLS = frozenset({REDEEM_SCOPE})
+_RETURNS = frozenset({REFUND_SCOPE})
 _ROUND_OFFICERS = frozenset({"admin:round"})
 _MERCHANT_OFFICERS = frozenset({"admin:merchants"})
 _CASHIERS = frozenset({"admin:settle"})
+# Who looks and changes nothing: of the office itself, and of those who examine it.
+_READERS = frozenset({"admin:read", "audit:read"})
 
 # Any one of the scopes is enough; none means that everybody may ask, also without a token.
 TABLE: Mapping[str, frozenset[str]] = {
     CLAIM_ROUTE: _USERS,
     "POST /v1/challenges": _USERS,
     "POST /v1/tickets": _USERS,
-    "GET /v1/stocks/{stock_id}/claims/me": _USERS,
-    "GET /v1/stocks/{stock_id}/claims/me/proof": _USERS,
-    "GET /v1/me/vouchers": _USERS,
-    "POST /v1/merchants": frozenset({REGISTER_SCOPE, MERCHANT_SCOPE}),
+    "GET /v1/stocks/{stock_id}/claims/me": _OWNERS,
+    "GET /v1/stocks/{stock_id}/claims/me/proof": _OWNERS,
+    "GET /v1/me/vouchers": _OWNERS,
+    "POST /v1/merchants": frozenset({REGISTER_SCOPE, REDEEM_SCOPE}),
     "POST /v1/redemptions": _TILLS,
-    "GET /v1/redemptions/{redemption_id}": _TILLS,
+    "GET /v1/redemptions/{redemption_id}": TILL_SCOPES,
+    # No return of goods: whoever takes a payment undoes it when it fails.
     "POST /v1/redemptions/{redemption_id}/reversal": _TILLS,
-    "POST /v1/refunds": _TILLS,
+    "POST /v1/refunds": _RETURNS,
+    "GET /v1/admin/journal": _READERS,
     "POST /v1/admin/stocks/{stock_id}/pause": _ROUND_OFFICERS,
     "POST /v1/admin/stocks/{stock_id}/resume": _ROUND_OFFICERS,
     "GET /v1/merchants": _EVERYBODY,
@@ -60,17 +66,17 @@ TABLE: Mapping[str, frozenset[str]] = {
     "GET /staff/style.css": _EVERYBODY,
     "POST /staff/session": _EVERYBODY,
     "POST /staff/session/end": _EVERYBODY,
-    "GET /staff/merchants": _MERCHANT_OFFICERS,
+    "GET /staff/merchants": _MERCHANT_OFFICERS | _READERS,
     "GET /staff/merchants/import": _MERCHANT_OFFICERS,
     "POST /staff/merchants/import": _MERCHANT_OFFICERS,
-    "GET /staff/merchants/{merchant_no}": _MERCHANT_OFFICERS,
+    "GET /staff/merchants/{merchant_no}": _MERCHANT_OFFICERS | _READERS,
     "POST /staff/merchants/{merchant_no}": _MERCHANT_OFFICERS,
-    "GET /staff/merchants/{merchant_no}/photo": _MERCHANT_OFFICERS,
-    "GET /staff/settlements": _CASHIERS,
+    "GET /staff/merchants/{merchant_no}/photo": _MERCHANT_OFFICERS | _READERS,
+    "GET /staff/settlements": _CASHIERS | _READERS,
     "POST /staff/settlements": _CASHIERS,
-    "GET /staff/settlements/{settlement_id}": _CASHIERS,
+    "GET /staff/settlements/{settlement_id}": _CASHIERS | _READERS,
     "POST /staff/settlements/{settlement_id}": _CASHIERS,
-    "GET /staff/settlements/{settlement_id}/files/{name}": _CASHIERS,
+    "GET /staff/settlements/{settlement_id}/files/{name}": _CASHIERS | _READERS,
     "GET /docs": _EVERYBODY,
     "GET /docs/swagger-ui.css": _EVERYBODY,
     "GET /docs/swagger-ui-bundle.js": _EVERYBODY,

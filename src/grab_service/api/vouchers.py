@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from grab_service import instants
-from grab_service.api.caller import Claimant, IncomingFacts, RunningService
+from grab_service.api.caller import Caller, IncomingFacts, RunningService
 from grab_service.api.claims import unknown
 from grab_service.api.counter import Counter
 from grab_service.api.documented import refusals
@@ -48,7 +48,7 @@ _USER_REFUSALS = (Code.SIGN_ERROR, Code.FORBIDDEN, Code.FREQUENCY_LIMIT_EXCEED, 
     responses=refusals(*_USER_REFUSALS, Code.TOO_LARGE, Code.PARAM_ERROR),
 )
 async def create_challenge(
-    caller: Claimant, incoming: IncomingFacts, service: RunningService, request: Request
+    caller: Caller, incoming: IncomingFacts, service: RunningService, request: Request
 ) -> JSONResponse:
     """Give the challenge that the caller solves for a ticket.
 
@@ -85,7 +85,7 @@ async def create_challenge(
     },
 )
 async def issue_ticket(
-    caller: Claimant, incoming: IncomingFacts, service: RunningService, request: Request
+    caller: Caller, incoming: IncomingFacts, service: RunningService, request: Request
 ) -> JSONResponse:
     """Exchange a JWT for a ticket, so that the costly signature check is done before the opening.
 
@@ -132,7 +132,7 @@ def _see_presence(presence: Presence, proof: PresenceProof | None, user_ref: str
     response_model=Voucher | PendingClaim,
     responses=refusals(*_USER_REFUSALS, Code.RESOURCE_NOT_EXISTS),
 )
-async def get_my_claim(stock_id: str, caller: Claimant, service: RunningService) -> JSONResponse:
+async def get_my_claim(stock_id: str, caller: Caller, service: RunningService) -> JSONResponse:
     """Return the caller's voucher of one stock, or PENDING while the ledger has not confirmed it.
 
     查询本人在该券批次的领取结果；入账前为 PENDING。
@@ -165,7 +165,7 @@ async def get_my_claim(stock_id: str, caller: Claimant, service: RunningService)
     responses=refusals(*_USER_REFUSALS, Code.PARAM_ERROR),
 )
 async def list_my_vouchers(
-    caller: Claimant,
+    caller: Caller,
     service: RunningService,
     state: Annotated[
         Literal["ISSUED", "USED", "EXPIRED", "VOID", "PENDING"] | None, Query(description="only vouchers in this state")

@@ -57,7 +57,9 @@ def add(
     client_id: ClientId,
     *,
     name: Annotated[str, typer.Option(help="Whose back end it is.")],
-    scope: Annotated[list[str], typer.Option(help="merchant:redeem or merchant:register; may be repeated.")],
+    scope: Annotated[
+        list[str], typer.Option(help="merchant:redeem, merchant:refund or merchant:register; may be repeated.")
+    ],
     merchant: Annotated[
         list[str] | None, typer.Option(help="A merchant it acts for, by number; may be repeated; * is all.")
     ] = None,

@@ -16,11 +16,11 @@ from starlette.datastructures import UploadFile
 from grab_service.api.caller import STAFF_COOKIE, incoming_of, service_of
 from grab_service.api.merchant_form import within
 from grab_service.api.problems import Code, Problem
+from grab_service.api.scopes import suffices
 from grab_service.identity import Distrust, Identity
 from grab_service.merchant_list import FILE_BYTES_MAX
 from grab_service.templates import render
 
-SETTLE_SCOPE, MERCHANTS_SCOPE = "admin:settle", "admin:merchants"
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -52,7 +52,13 @@ def show(request: Request, template: str, status: int = 200, **facts: Any) -> Re
     """Fill in a page for whoever is signed in."""
     who = visitor(request)
     scopes = who.scopes if who else frozenset()
-    shared = {"who": who and who.subject, "scopes": scopes, "csrf": csrf_of(request), "notice": "", "trouble": ""}
+    shared = {
+        "who": who and who.subject,
+        "may": lambda route: suffices(route, scopes),
+        "csrf": csrf_of(request),
+        "notice": "",
+        "trouble": "",
+    }
     return HTMLResponse(render(f"staff/{template}", **(shared | facts)), status, HEADERS)
 
 

@@ -7,11 +7,9 @@ from fastapi import APIRouter, Request, Response
 from grab_service import resources
 from grab_service.api.caller import STAFF_COOKIE, RunningService, incoming_of
 from grab_service.api.staff.page import HEADERS, form_of, go, show, visitor
-from grab_service.identity import Distrust
+from grab_service.identity import Distrust, Issuer
 
 router = APIRouter(include_in_schema=False)
-
-_STAFF = "admin:"
 
 
 @router.get("/staff")
@@ -27,7 +25,7 @@ async def sign_in(request: Request, service: RunningService) -> Response:
     verdict = service.authenticator.identify([b"Bearer " + token.encode()], incoming_of(request))
     if isinstance(verdict, Distrust):
         return show(request, "sign_in.html", 401, trouble="令牌无效或已过期。", detail=verdict.value)
-    if not any(scope.startswith(_STAFF) for scope in verdict.scopes):
+    if not any(Issuer.STAFF.may_give([scope]) for scope in verdict.scopes):
         return show(request, "sign_in.html", 403, trouble="这不是工作人员的令牌。", detail="")
     answer = go("/staff")
     answer.set_cookie(
