@@ -1,16 +1,15 @@
 #!/bin/sh
-# Starts the gate's server with the users of valkey-users.conf: puts the hash of each one's password in its place.
-# Passwords come from the environment (GRAB_GATE_API_PASSWORD and so on), files are in $CONF.
+# Starts the gate's server with its users in $USERS, which `grab doctor --fix` adds the parts' to and the server keeps.
+# The administrator whom that command connects as has the password of GRAB_GATE_ADMIN_PASSWORD; nobody comes without a name.
 set -eu
-: "${CONF:=/etc/grab}"
+: "${CONF:=/etc/grab}" "${USERS:=/data/users.acl}"
 umask 077
-users=$(mktemp)
-cp "$CONF/valkey-users.conf" "$users"
-put() {
-    [ "${#2}" -ge 16 ] || { echo "the password of $1 has fewer than 16 characters" >&2; exit 1; }
-    sed -i "s/SHA256-OF-$1 /$(printf %s "$2" | sha256sum | cut -d' ' -f1) /" "$users"
-}
-put GRAB-API "$GRAB_GATE_API_PASSWORD"
-put GRAB-LEDGER "$GRAB_GATE_LEDGER_PASSWORD"
-put GRAB-STAFF "$GRAB_GATE_STAFF_PASSWORD"
-exec valkey-server "$CONF/valkey.conf" --include "$users" --protected-mode no "$@"
+[ "${#GRAB_GATE_ADMIN_PASSWORD}" -ge 16 ] || { echo "the administrator's password has fewer than 16 characters" >&2; exit 1; }
+touch "$USERS"
+{
+    echo "user default off"
+    echo "user grab-admin on #$(printf %s "$GRAB_GATE_ADMIN_PASSWORD" | sha256sum | cut -d' ' -f1) ~* &* +@all"
+    grep -Ev '^user (default|grab-admin) ' "$USERS" || true
+} >"$USERS.new"
+mv "$USERS.new" "$USERS"
+exec valkey-server "$CONF/valkey.conf" --aclfile "$USERS" --protected-mode no "$@"

@@ -6,9 +6,7 @@ import resource
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import asyncpg
 import redis.asyncio as redis
 
 from grab_service import keyring, resources
+from grab_service.findings import Finding, Verdict
 from grab_service.gate import Gate
 from grab_service.keyring import KeyringInvalid
 from grab_service.references import VoucherCodes
@@ -32,36 +31,6 @@ _CLOCK_WARN_S, _CLOCK_FAIL_S = 0.2, 2.0
 _FILES_WARN, _FILES_FAIL = 65_536, 4_096
 _DISK_WARN_BYTES, _DISK_FAIL_BYTES = 2 * 10**9, 2 * 10**8
 _OTHERS = 0o077
-
-
-class Verdict(StrEnum):
-    """How a check ended."""
-
-    PASS = "pass"  # noqa: S105  a verdict, no password
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The outcome of one check.
-
-    Attributes:
-        name: What was checked.
-        verdict: How it ended.
-        detail: What was found.
-        advice: What to change; empty if nothing.
-    """
-
-    name: str
-    verdict: Verdict
-    detail: str
-    advice: str = ""
-
-    @property
-    def told(self) -> str:
-        """What was found and what to change, in one line."""
-        return f"{self.detail}: {self.advice}" if self.advice else self.detail
 
 
 async def examine(settings: Settings, directory: Path | None) -> list[Finding]:
@@ -156,7 +125,7 @@ def _vault_role(settings: Settings, journals: Sequence[str]) -> Finding:
     if not journals or settings.rehearsal:
         return _pass(name, "not needed in a rehearsal" if journals else "cannot change a journal")
     parts = f"{roles.API}, {roles.LEDGER}, {roles.STAFF}"
-    advice = f"run 'grab migrate --roles' as a superuser, and give each part its own role: {parts}"
+    advice = f"run 'grab doctor --fix' as a superuser, and give each part its own login: {parts}"
     return Finding(name, Verdict.WARN, f"could change {len(journals)} journals", advice)
 
 
@@ -234,7 +203,7 @@ def _look_at_urls(settings: Settings) -> list[Finding]:
     else:
         findings.append(_pass(name, "sockets, this machine or TLS"))
     if is_nobody(settings.redis_url):
-        advice = "give each part its own: see deploy/valkey-users.conf"
+        advice = "give each part its own: run 'grab doctor --fix' as a user who may make others"
         findings.append(Finding("gate user", Verdict.WARN, "the default one, who may do everything", advice))
     else:
         findings.append(_pass("gate user", "named"))

@@ -79,7 +79,7 @@ def refuse_weak_passwords(settings: Settings) -> None:
     if lacks_password(settings.redis_url):
         raise KeyringInvalid(
             f"{variable_of('redis_url')} names another machine and no password: whoever reaches it hands out vouchers; "
-            "see deploy/valkey-users.conf"
+            "make users with 'grab doctor --fix'"
         )
     for name in STORES:
         if has_weak_password(getattr(settings, name)):

@@ -1,4 +1,4 @@
-"""Files that the service carries: the gate's library, the campaigns, the pages.
+"""Files that the service carries: the gate's library and users, the campaigns, the pages.
 
 A checkout keeps them where readers look for them; the built wheel carries the same files as
 package data, so that it works without a checkout.
@@ -17,6 +17,11 @@ _DEFAULT_CAMPAIGN = "qijiang-2023"
 def library_source() -> str:
     """Return the text of the gate's function library."""
     return (_directory("lua") / "grab.lua").read_text(encoding="utf-8")
+
+
+def gate_users() -> str:
+    """Return the rules of the gate's users, as the server's configuration has them, without passwords."""
+    return (_directory("deploy") / "valkey-users.conf").read_text(encoding="utf-8")
 
 
 def campaign_path(name: str) -> Path:

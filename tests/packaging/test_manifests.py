@@ -61,8 +61,10 @@ def test_what_the_manifests_refer_to_is_there() -> None:
                 assert claim["claimName"] in claims
             if secret := volume.get("secret"):
                 assert f"secret generic {secret['secretName']}" in readme
-        for container in pod.get("containers", []):
-            assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
+        containers = [*pod.get("initContainers", []), *pod.get("containers", [])]
+        mounted = {mount["name"] for container in containers for mount in container["volumeMounts"]}
+        assert mounted == {each["name"] for each in pod.get("volumes", [])}
+        for container in containers:
             for secret in (each["valueFrom"]["secretKeyRef"] for each in container["env"] if "valueFrom" in each):
                 assert f"--from-literal={secret['key']}=" in readme
 
@@ -95,7 +97,8 @@ def test_kustomize_builds_the_manifests() -> None:
     kinds = re.findall(r"^kind: (\w+)$", built.stdout, re.MULTILINE)
     expected = ["ConfigMap", "Deployment", "Deployment", "Job", "Namespace", "PersistentVolumeClaim"]
     assert sorted(kinds) == sorted([*expected, "PodDisruptionBudget", "PodDisruptionBudget", "Service"])
-    assert built.stdout.count("runAsNonRoot: true") == built.stdout.count("readOnlyRootFilesystem: true") == 3
+    assert built.stdout.count("runAsNonRoot: true") == 3
+    assert built.stdout.count("readOnlyRootFilesystem: true") == 4
 
 
 @pytest.mark.skipif(_SYSTEMD is None, reason="systemd-analyze is not installed")

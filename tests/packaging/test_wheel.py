@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DATA = {"lua": "grab_service/_lua", "migrations": "ledger/_migrations", "campaigns": "grab_service/_campaigns"}
+GATE_USERS = "grab_service/_deploy/valkey-users.conf"
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def test_the_wheel_carries_every_file_of_the_service(wheel: Path) -> None:
     """Code, SQL and pages stand where the packages expect them; Lua, migrations and campaigns come along as data."""
     sources = {path: ROOT / "src" for path in (ROOT / "src").rglob("*") if "__pycache__" not in path.parts}
     expected = {str(path.relative_to(base)) for path, base in sources.items() if path.is_file()}
+    expected.add(GATE_USERS)
     for folder, target in DATA.items():
         expected |= {f"{target}/{path.relative_to(ROOT / folder)}" for path in (ROOT / folder).rglob("*.*")}
     with zipfile.ZipFile(wheel) as archive:
@@ -71,6 +73,7 @@ def test_an_installed_service_reads_its_own_files(installed: Path, empty: Path) 
 import ledger.migrate
 from grab_service import resources
 assert resources.library_source().startswith("#!lua")
+assert "user grab-api " in resources.gate_users()
 for path in (resources.default_campaign(), resources.page("docs.html"), ledger.migrate.default_directory()):
     assert path.exists(), path
     print(path)

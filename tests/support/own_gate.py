@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from grab_service import embedded
@@ -14,15 +15,16 @@ from grab_service.gate import connect
 class OwnGate:
     """A Valkey of one test's own, to be killed and damaged."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, str] = embedded.VALKEY_SETTINGS) -> None:
         self.directory = directory
-        self.server = embedded.valkey(directory)
+        self._settings = settings
+        self.server = embedded.valkey(directory, settings)
         self.client = connect(self.server.url, timeout_ms=5000)
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
         """Start it and wait until it answers."""
-        self.server = embedded.valkey(self.directory)
+        self.server = embedded.valkey(self.directory, self._settings)
         self._process = subprocess.Popen(self.server.argv, stdout=subprocess.DEVNULL)  # noqa: ASYNC220  returns at once
         await self.server.wait_ready(10)
 

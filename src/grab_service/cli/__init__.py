@@ -23,6 +23,7 @@ from grab_service.cli import (
 )
 from grab_service.cli.options import Refused
 from grab_service.embedded import EmbeddedServerError
+from grab_service.gate_users import UsersRefused
 from grab_service.keyring import KeyringInvalid
 from grab_service.settings_reader import SettingsInvalid
 from grab_service.stores import StoreUnavailable
@@ -36,7 +37,7 @@ from ledger.recover import RecoveryFailed
 from ledger.settlement import SettlementRefused
 
 # What was asked for is not so, or must not be done.
-_REFUSALS = (Refused, CampaignDiffers, FundRefused, MigrationRefused, RecoveryFailed, SettlementRefused)
+_REFUSALS = (Refused, CampaignDiffers, FundRefused, MigrationRefused, RecoveryFailed, SettlementRefused, UsersRefused)
 # It cannot be done or known now.
 _OBSTACLES = (
     AuditImpossible,

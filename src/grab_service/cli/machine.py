@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
-from grab_service import data_dir, settings, settings_reader
+from grab_service import data_dir, settings, settings_reader, store_users
 from grab_service.cli.options import DataDirOption, JsonOption, say, say_json, say_table, settings_file
 from grab_service.data_dir import DataDir
-from grab_service.doctor import Verdict, examine
+from grab_service.doctor import examine
+from grab_service.findings import Verdict
 from grab_service.rehearsal import RehearsalKeys
 from grab_service.settings import Settings
 from grab_service.store_urls import without_password
@@ -61,10 +62,29 @@ def token(
         say(line)
 
 
-def doctor(*, directory: DataDirOption = None, as_json: JsonOption = False) -> None:
-    """Check what the promise depends on: servers' settings, clocks, keys, limits; 0 in order, 1 a check failed."""
+def doctor(
+    *,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Make each part's user in both stores instead; needs one who may do that.")
+    ] = False,
+    passwords: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="With --fix: has gate-api.password, vault-ledger.password and so on."),
+    ] = Path("passwords"),
+    directory: DataDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check what the promise depends on: servers' settings, clocks, keys, limits; 0 in order, 1 a check failed.
+
+    With --fix it makes the users of API, ledger workers and staff in the stores that GRAB_REDIS_URL and
+    GRAB_DATABASE_URL name, tells what it did, and changes nothing when it is repeated.
+    """
     file = settings_file(directory)
-    findings = asyncio.run(examine(settings_reader.load(file=file), file and file.parent))
+    chosen = settings_reader.load(file=file)
+    if fix:
+        findings = asyncio.run(store_users.set_up(chosen, passwords))
+    else:
+        findings = asyncio.run(examine(chosen, file and file.parent))
     if as_json:
         say_json(
             {
