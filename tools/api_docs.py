@@ -55,6 +55,7 @@ _AGAIN: Mapping[Code, tuple[str, str]] = {
         "when the money has come, with a new `out_request_no`",
         "资金到账后，换新 `out_request_no`",
     ),
+    Code.TILL_LOCKED: ("when staff have let the till go on, with the same content", "工作人员解除锁定后，内容不变"),
     Code.MERCHANT_NOT_APPROVED: (
         "when the merchant is approved, with a new `out_request_no`",
         "商户审核通过后，换新 `out_request_no`",

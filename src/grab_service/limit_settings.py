@@ -26,6 +26,11 @@ class LimitSettings(BaseModel):
         Unit("codes/min"),
         Field(ge=1, le=1_000_000, description="Unknown voucher codes that one caller may show a process, a merchant."),
     ] = 60
+    unknown_codes_day_max: Annotated[
+        int,
+        Unit("codes/day"),
+        Field(ge=1, le=1_000_000, description="So many within a day, over all processes, lock the caller there."),
+    ] = 200
     user_rate_max: Annotated[
         int, Unit("claims/s"), Field(ge=1, le=1_000_000, description="Claims of one user that a process answers.")
     ] = 20

@@ -41,6 +41,7 @@ class Action(StrEnum):
 
 
 REVOKE = "revoke"  # taking trust away needs nobody else
+UNLOCK = "unlock"  # nor does letting a till go on that showed unknown codes
 _POLICY = "policy"
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from ledger import china
+from ledger.lockouts import CODES_A_DAY_MAX
 from ledger.redemption import new_id
 from ledger.requests import ATTEMPTS_MAX, DONE, Answer, Contended, Refusal, Request, as_text, earlier_answer
 from ledger.statements import statement
@@ -82,7 +83,11 @@ async def redeem(
 
 
 async def redeem_together(
-    connection: asyncpg.Connection, asked: Sequence[Asked], *, at: datetime | None = None
+    connection: asyncpg.Connection,
+    asked: Sequence[Asked],
+    *,
+    at: datetime | None = None,
+    unknown_codes_max: int = CODES_A_DAY_MAX,
 ) -> list[Outcome]:
     """Use vouchers for orders; the outcome of each is an answer, or what ``redeem`` would raise.
 
@@ -90,6 +95,7 @@ async def redeem_together(
         connection: To the vault, outside a transaction.
         asked: The requests; the earlier goes first where two want the same voucher, order or number.
         at: The instant; None for the vault's clock.
+        unknown_codes_max: So many unknown codes within a day lock a caller at a merchant until staff let him go on.
 
     Raises:
         asyncpg.PostgresError, OSError: The vault is in trouble; repeat the requests to know the outcomes.
@@ -99,27 +105,33 @@ async def redeem_together(
         waiting = [number for number in range(len(asked)) if number not in outcomes]
         if not waiting:
             break
-        found = await _try(connection, [asked[number] for number in waiting], at)
+        found = await _try(_Books(connection, at, unknown_codes_max), [asked[number] for number in waiting])
         outcomes |= {waiting[place]: outcome for place, outcome in found.items()}
     return [outcomes.get(number, Contended()) for number in range(len(asked))]
 
 
-async def _try(connection: asyncpg.Connection, asked: Sequence[Asked], at: datetime | None) -> dict[int, Outcome]:
+class _Books(NamedTuple):
+    connection: asyncpg.Connection
+    at: datetime | None
+    unknown_codes_max: int
+
+
+async def _try(books: _Books, asked: Sequence[Asked]) -> dict[int, Outcome]:
     """Answer what can be answered now, halving what the database refuses until the poison stands alone."""
     try:
-        return await _answer(connection, asked, at)
+        return await _answer(books, asked)
     except _POISON as error:
         if len(asked) == 1:
             return {} if isinstance(error, _OVERTAKEN) else {0: error}
     middle = len(asked) // 2
-    outcomes = await _try(connection, asked[:middle], at)
-    others = await _try(connection, asked[middle:], at)
+    outcomes = await _try(books, asked[:middle])
+    others = await _try(books, asked[middle:])
     return outcomes | {middle + place: outcome for place, outcome in others.items()}
 
 
-async def _answer(connection: asyncpg.Connection, asked: Sequence[Asked], at: datetime | None) -> dict[int, Outcome]:
+async def _answer(books: _Books, asked: Sequence[Asked]) -> dict[int, Outcome]:
     """Look, judge, and store effects and answers in one statement; what has to look again is left out."""
-    rows = await connection.fetch(
+    rows = await books.connection.fetch(
         _FIND_REDEEMABLE,
         [order.code_hash for _, order in asked],
         [order.merchant_no for _, order in asked],
@@ -127,7 +139,7 @@ async def _answer(connection: asyncpg.Connection, asked: Sequence[Asked], at: da
         [order.channel for _, order in asked],
         [request.caller for request, _ in asked],
         [request.out_request_no for request, _ in asked],
-        at,
+        books.at,
     )
     outcomes: dict[int, Outcome] = {}
     judged: dict[int, Answer] = {}
@@ -136,6 +148,9 @@ async def _answer(connection: asyncpg.Connection, asked: Sequence[Asked], at: da
         if (earlier := earlier_answer(request, row)) is not None:
             outcomes[place] = earlier
             continue
+        if row["is_locked"]:
+            outcomes[place] = Answer(Refusal.TILL_LOCKED, {})  # not stored: once let go, the same request is answered
+            continue
         number = (request.caller, request.out_request_no)
         refusal = _refusal_of(row, order)
         wants = {number} if refusal else {number, order.code_hash, (order.merchant_no, order.order_no, None)}
@@ -143,17 +158,17 @@ async def _answer(connection: asyncpg.Connection, asked: Sequence[Asked], at: da
             taken |= wants
             judged[place] = Answer(refusal, {} if refusal else _redeemed(new_id("R"), row, order))
     if judged:
-        stored = await _store(connection, [(*asked[place], rows[place], answer) for place, answer in judged.items()])
+        stored = await _store(books, [(*asked[place], rows[place], answer) for place, answer in judged.items()])
         numbers = {place: (asked[place][0].caller, asked[place][0].out_request_no) for place in judged}
         outcomes |= {place: answer for place, answer in judged.items() if numbers[place] in stored}
     return outcomes
 
 
 async def _store(
-    connection: asyncpg.Connection, judged: Sequence[tuple[Request, Order, asyncpg.Record, Answer]]
+    books: _Books, judged: Sequence[tuple[Request, Order, asyncpg.Record, Answer]]
 ) -> set[tuple[str, str]]:
     """Store effects and answers; return the numbers of those that are, which a suspended merchant's are not."""
-    rows = await connection.fetch(
+    rows = await books.connection.fetch(
         _INSERT_REDEMPTIONS,
         [request.caller for request, _, _, _ in judged],
         [request.out_request_no for request, _, _, _ in judged],
@@ -170,6 +185,7 @@ async def _store(
         [order.channel for _, order, _, _ in judged],
         [row["next_attempt"] for _, _, row, _ in judged],
         [row["at"] for _, _, row, _ in judged],
+        books.unknown_codes_max,
     )
     return {(row["caller"], row["out_request_no"]) for row in rows}
 

@@ -51,7 +51,7 @@ END $$;
 
 -- What each part adds.  The API answers tills, merchants and staff; it records no claim, takes no money and lets nobody in.
 GRANT INSERT ON accounts, balances, events, transfers, requests, redemptions, reversals, refunds, merchants,
-    merchant_decisions, request_nonces, address_uses, admin_acts, admin_deeds TO grab_api;
+    merchant_decisions, request_nonces, address_uses, unknown_codes, admin_acts, admin_deeds TO grab_api;
 -- The workers record claims, expire vouchers, end rounds, seal, and tell what is strange.
 GRANT INSERT ON claims, dead_letters, accounts, balances, events, transfers, journals, sealed_blocks, sealed_rows, signals,
     admin_deeds TO grab_ledger;
@@ -68,6 +68,8 @@ GRANT UPDATE (epoch, gate_run_id) ON rounds TO grab_staff;
 GRANT UPDATE (state, decision_no) ON merchants TO grab_api, grab_staff;
 GRANT UPDATE (revoked_at) ON clients TO grab_staff;
 GRANT UPDATE (valid_until, revoked_at) ON client_keys TO grab_staff;
+GRANT UPDATE (counted, since, locked_at) ON unknown_codes TO grab_api;
+GRANT UPDATE (counted, locked_at, unlock_deed_no) ON unknown_codes TO grab_staff;
 -- Whoever locks a row must have the right to change some column of it.
 GRANT UPDATE (loaded_at) ON campaigns TO grab_staff;
 GRANT UPDATE (seen_at) ON request_nonces TO grab_api;

@@ -13,6 +13,7 @@ from grab_service.rehearsal import RehearsalKeys
 from grab_service.settings import Settings
 from ledger.admin import Action
 from ledger.holds import VoucherName
+from ledger.lockouts import lockouts, unlock
 from tests.api.conftest import Site
 from tests.support.review import change
 from tests.support.till import HOTPOT, OTHER_SHOP, SHOP, add_merchant, new_number, receive_fund
@@ -305,6 +306,22 @@ async def test_whoever_guesses_codes_is_stopped(site: Site, shop: Shop) -> None:
     elsewhere = await _pay(api, shop, merchant_no=OTHER_SHOP)
     assert elsewhere.status_code == 403
     assert elsewhere.json()["code"] == "MERCHANT_NOT_APPROVED"
+
+
+async def test_whoever_goes_on_guessing_is_locked_in_every_process(site: Site, shop: Shop) -> None:
+    """Two processes count together; then both answer 423, to a good code too, until staff let the till go on."""
+    one, other = [await site.serve(unknown_codes_day_max=3) for _ in range(2)]
+    guesses = [
+        (await _pay(api, shop, voucher_code=f"{number:017d}")).status_code
+        for number, api in enumerate((one, other, one, other, one))
+    ]
+    assert guesses == [404, 404, 404, 423, 423]
+    body = shop.payment()
+    refused = await other.post("/v1/redemptions", json=body, headers=shop.headers)
+    assert (refused.status_code, refused.json()["code"]) == (423, "TILL_LOCKED")
+    [locked] = await lockouts(site.vault, 10)
+    await unlock(site.vault, locked.caller, locked.merchant_no, subject="li", reason="a broken scanner")
+    assert (await other.post("/v1/redemptions", json=body, headers=shop.headers)).status_code == 201
 
 
 async def _pay(api: httpx.AsyncClient, shop: Shop, **changes: Any) -> httpx.Response:

@@ -69,6 +69,12 @@ class Code(Enum):
     )
     ORDER_HAS_VOUCHER = (409, "One voucher an order", "单笔订单只可使用1张消费券", "This order has a voucher already.")
     MERCHANT_NOT_APPROVED = (403, "Merchant not approved", "该商户未通过审核或已停用", "This merchant is not approved.")
+    TILL_LOCKED = (
+        423,
+        "Locked",
+        "出示的无效券码过多，已锁定，请联系活动工作人员",
+        "Too many unknown voucher codes were shown: locked until staff have looked.",
+    )
     FUND_NOT_RECEIVED = (409, "Fund not received", "活动资金尚未到账", "The money for this voucher has not come yet.")
     REVERSAL_TOO_LATE = (409, "Too late to reverse", "已超过冲正时限", "The time for a reversal is over.")
     ALREADY_REVERSED = (409, "Already reversed", "该笔核销已冲正", "This redemption has been reversed.")

@@ -78,6 +78,7 @@ def _body_of(shape: type[Shape], *, is_required: bool = True) -> dict[str, Any]:
         Code.CHANNEL_NOT_ACCEPTED,
         Code.ORDER_HAS_VOUCHER,
         Code.FUND_NOT_RECEIVED,
+        Code.TILL_LOCKED,
     ),
     openapi_extra=_body_of(NewRedemption),
 )

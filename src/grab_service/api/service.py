@@ -68,7 +68,7 @@ class Service:
         claims: Answers claims.
         places: Counts the claims under way.
         till: Brings uses of vouchers to the vault.
-        misses: Who shows voucher codes that nobody knows.
+        misses: Who shows voucher codes that nobody knows, in this minute; the vault counts days.
         snapshot: The polled picture of every stock.
         history: What the stocks did in the last minutes.
         pulse: What all processes answered in the last minutes.
@@ -145,7 +145,7 @@ class Service:
         self.gate = Gate(client)
         self.vault = await Vault.open(settings.database_url)
         self._exit.push_async_callback(self.vault.close)
-        self.till = Till(self.vault)
+        self.till = Till(self.vault, self.settings.unknown_codes_day_max)
         self._keep(self._refresh_catalogue())
         self.probe = Probe(self.gate, self.counters, settings.holders_remembered_max, self._keep)
         self._keep(self._keep_looking())

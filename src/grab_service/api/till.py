@@ -23,10 +23,12 @@ class Till:
 
     Args:
         vault: The vault.
+        unknown_codes_max: So many unknown codes within a day lock a caller at a merchant.
     """
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, unknown_codes_max: int) -> None:
         self._vault = vault
+        self._unknown_codes_max = unknown_codes_max
         self._waiting: deque[tuple[Asked, asyncio.Future[Answer]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._serving: asyncio.Task[None] | None = None
@@ -59,7 +61,9 @@ class Till:
     async def _ask(self, batch: list[tuple[Asked, asyncio.Future[Answer]]]) -> None:
         try:
             async with self._vault.connection() as connection:
-                outcomes = await redeem_together(connection, [asked for asked, _ in batch])
+                outcomes = await redeem_together(
+                    connection, [asked for asked, _ in batch], unknown_codes_max=self._unknown_codes_max
+                )
         except Exception as error:  # noqa: BLE001  whatever it is, those who wait must learn of it
             for _, future in batch:
                 if not future.done():

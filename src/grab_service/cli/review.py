@@ -12,14 +12,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import asyncpg
 import typer
 
 from grab_service import instants
 from grab_service.cli.options import DataDirOption, JsonOption, Refused, chosen_settings, say, say_json, say_table
-from grab_service.cli.two_persons import RequestNo, TokenFile, Who, permitted
+from grab_service.cli.two_persons import RequestNo, TokenFile, Who, acting, permitted
 from grab_service.settings import Settings
 from grab_service.stores import open_vault
-from ledger import admin, signals
+from ledger import admin, lockouts, signals
 from ledger import holds as books
 from ledger.admin import Action
 from ledger.holds import VoucherName
@@ -109,6 +110,31 @@ def void(
     _act(Action.VOID, names, request_no, token_file, directory, as_json=as_json)
 
 
+@commands.command()
+def locks(
+    *, count: Count = 100, directory: DataDirOption = None, as_json: JsonOption = False, as_csv: CsvOption = False
+) -> None:
+    """Print who showed too many unknown voucher codes at a merchant and is locked there."""
+    found = asyncio.run(_locks(chosen_settings(directory, ["database_url"]), count))
+    _print([asdict(each) for each in found], as_json=as_json, as_csv=as_csv)
+
+
+@commands.command()
+def unlock(
+    caller: Annotated[str, typer.Argument(help="Who, as 'grab review locks' names him.", show_default=False)],
+    merchant_no: Annotated[str, typer.Argument(metavar="MERCHANT", help="At which merchant.", show_default=False)],
+    *,
+    reason: Annotated[str, typer.Option(help="Why; it stays in the journal.", show_default=False)],
+    token_file: TokenFile = None,
+    directory: DataDirOption = None,
+) -> None:
+    """Let a till go on that was locked for unknown voucher codes. Nobody else is needed."""
+    chosen = chosen_settings(directory, ["database_url"])
+    if not asyncio.run(_unlock(chosen, caller, merchant_no, reason, Who(None, token_file))):
+        raise Refused(f"{caller} is not locked at {merchant_no}; 'grab review locks' shows who is")
+    say(f"{caller} may go on at {merchant_no}")
+
+
 def _act(
     action: Action,
     names: Sequence[str],
@@ -169,6 +195,21 @@ async def _concerned(chosen: Settings, signal_no: int) -> list[signals.Concerned
 async def _holds(chosen: Settings, count: int) -> list[books.Hold]:
     async with open_vault(chosen) as vault:
         return await books.holds(vault, count)
+
+
+async def _locks(chosen: Settings, count: int) -> list[lockouts.Lockout]:
+    async with open_vault(chosen) as vault:
+        return await lockouts.lockouts(vault, count)
+
+
+async def _unlock(chosen: Settings, caller: str, merchant_no: str, reason: str, who: Who) -> bool:
+    async with open_vault(chosen) as vault:
+        must_agree = chosen.two_persons or await admin.must_agree(vault)
+        name = acting(chosen, Action.RELEASE, who, must_agree=must_agree)
+        try:
+            return await lockouts.unlock(vault, caller, merchant_no, subject=name, reason=reason)
+        except asyncpg.CheckViolationError as error:
+            raise Refused("the reason is empty or too long") from error
 
 
 def _print(rows: Sequence[dict[str, Any]], *, as_json: bool, as_csv: bool) -> None:

@@ -14,11 +14,13 @@ SELECT now.at, q.body_digest, q.verdict, q.answer,
        a.channel = ANY (m.accepts) AND c.document #> '{merchants,accepts}' ? a.channel AS takes_channel,
        coalesce(d.attempt, 0) + 1          AS next_attempt,
        d.attempt IS NOT NULL AND NOT d.is_reversed AS order_has_voucher,
-       b.has_money
+       b.has_money,
+       u.locked_at IS NOT NULL             AS is_locked
 FROM (SELECT coalesce($7::timestamptz, clock_timestamp()) AS at) AS now
 CROSS JOIN unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
     WITH ORDINALITY AS a (code_hash, merchant_no, order_no, channel, caller, out_request_no, place)
 LEFT JOIN requests q ON q.caller = a.caller AND q.out_request_no = a.out_request_no
+LEFT JOIN unknown_codes u ON u.caller = a.caller AND u.merchant_no = a.merchant_no
 LEFT JOIN merchants m ON m.merchant_no = a.merchant_no
 LEFT JOIN vouchers v ON v.code_hash = a.code_hash
 LEFT JOIN stocks s ON s.stock_no = v.stock_no

@@ -3,7 +3,7 @@
 -- no row.  The numbers of the requests that have their answer now.
 -- One element a request: $1 caller, $2 out_request_no, $3 digest of the body, $4 verdict, $5 answer; null unless it is
 -- done: $6 redemption_id; $7 stock_no, $8 claim_no, $9 version, $10 merchant_no, $11 order_no, $12 order amount in fen,
--- $13 channel, $14 attempt, $15 the instant
+-- $13 channel, $14 attempt; $15 the instant.  For all: $16 how many unknown codes within a day lock a caller at a merchant.
 WITH asked AS (
     SELECT * FROM unnest(
         $1::text[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::integer[], $8::integer[],
@@ -20,6 +20,19 @@ WITH asked AS (
     UNION ALL
     SELECT caller, out_request_no, body_digest, verdict, answer FROM asked WHERE verdict <> 'DONE'
     RETURNING caller, out_request_no
+), unknown AS (
+    -- In one order, as below.
+    SELECT caller, merchant_no, count(*)::integer AS counted, max(at) AS at
+    FROM asked WHERE verdict = 'RESOURCE_NOT_EXISTS' GROUP BY caller, merchant_no ORDER BY caller, merchant_no
+), missed AS (
+    INSERT INTO unknown_codes AS known (caller, merchant_no, counted, since, locked_at)
+    SELECT caller, merchant_no, counted, at, CASE WHEN counted >= $16::integer THEN at END FROM unknown
+    ON CONFLICT (caller, merchant_no) DO UPDATE SET
+        counted = CASE WHEN known.since > excluded.since - interval '1 day' THEN known.counted ELSE 0 END + excluded.counted,
+        since = CASE WHEN known.since > excluded.since - interval '1 day' THEN known.since ELSE excluded.since END,
+        locked_at = coalesce(known.locked_at, CASE WHEN excluded.counted
+            + CASE WHEN known.since > excluded.since - interval '1 day' THEN known.counted ELSE 0 END
+            >= $16::integer THEN excluded.since END)
 ), redemption AS (
     INSERT INTO redemptions (redemption_id, stock_no, claim_no, discount_fen, threshold_fen, merchant_no, order_no,
                              order_amount_fen, channel, attempt, caller, out_request_no)
