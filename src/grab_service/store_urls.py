@@ -8,6 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 PASSWORD_LENGTH_MIN = 16
 _HIDDEN = "***"
+_YES = "true"
+_SSL_MODES = frozenset({"require", "verify-ca", "verify-full"})
 
 
 def has_weak_password(url: str) -> bool:
@@ -32,8 +34,21 @@ def is_in_the_clear(url: str) -> bool:
     if parts.scheme == "unix" or not host or host.startswith("/") or _is_this_machine(host):
         return False
     if parts.scheme.startswith("redis"):
-        return parts.scheme != "rediss" or query.get("ssl_cert_reqs", ["required"])[0] != "required"
+        is_checked = query.get("ssl_cert_reqs", ["required"])[0] == "required"
+        return not (parts.scheme == "rediss" and is_checked and query.get("ssl_check_hostname", [_YES])[0] == _YES)
     return query.get("sslmode", [""])[0] != "verify-full"
+
+
+def wants_tls(url: str) -> bool:
+    """Whether a URL asks for TLS."""
+    parts = urlsplit(url)
+    return parts.scheme == "rediss" or parse_qs(parts.query).get("sslmode", [""])[0] in _SSL_MODES
+
+
+def authority_file(url: str) -> str:
+    """Return the file with the certificates of those whose signature is believed, as a URL names it; empty for none."""
+    query = parse_qs(urlsplit(url).query)
+    return next((query[name][0] for name in ("ssl_ca_certs", "sslrootcert") if name in query), "")
 
 
 def is_nobody(url: str) -> bool:

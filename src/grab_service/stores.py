@@ -11,6 +11,7 @@ import redis.asyncio as redis
 from grab_service import gate
 from grab_service.gate import GateUnavailable
 from grab_service.settings import Settings
+from grab_service.store_trouble import reason
 from grab_service.store_urls import without_password
 
 _CONNECT_S = 5.0
@@ -39,7 +40,7 @@ async def open_vault(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
         raise StoreUnavailable("the vault has no tables yet: run 'grab migrate'") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
         where = without_password(settings.database_url)
-        raise StoreUnavailable(f"trouble with the vault at {where}: {_reason(error)}") from error
+        raise StoreUnavailable(f"trouble with the vault at {where}: {reason(error, settings.database_url)}") from error
 
 
 @asynccontextmanager
@@ -54,10 +55,6 @@ async def open_gate(settings: Settings) -> AsyncIterator[redis.Redis]:
         yield client
     except (redis.RedisError, GateUnavailable) as error:
         where = without_password(settings.redis_url)
-        raise StoreUnavailable(f"trouble with the gate at {where}: {_reason(error)}") from error
+        raise StoreUnavailable(f"trouble with the gate at {where}: {reason(error, settings.redis_url)}") from error
     finally:
         await client.aclose()
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__

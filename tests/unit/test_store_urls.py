@@ -42,6 +42,8 @@ def test_a_short_password_is_found(url: str, is_weak: bool) -> None:
         ("redis://10.0.0.1:6379", True),
         ("rediss://gate:6379", False),
         ("rediss://gate:6379?ssl_cert_reqs=none", True),
+        ("rediss://gate:6379?ssl_check_hostname=false", True),
+        ("rediss://gate:6379?ssl_check_hostname=true&ssl_ca_certs=/etc/grab/ca.pem", False),
         ("postgresql://grab@/postgres?host=/run/postgresql", False),
         ("postgresql:///grab", False),
         ("postgresql://grab@db/grab", True),
