@@ -173,6 +173,10 @@ class Settings(LimitSettings):
         bool, Field(description="Whether the activity page signs in made-up users; never where real ones claim.")
     ] = False
 
+    docs: Annotated[
+        bool, Field(description="Whether the admin port shows /docs and /openapi.json; a rehearsal always does.")
+    ] = False
+
     photo_dir: Annotated[
         Path | None, Field(description="Where photos of merchants' shop fronts are kept; none are taken without it.")
     ] = None

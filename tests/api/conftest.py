@@ -125,6 +125,7 @@ class Site:
             port=port,
             log_config=None,
             access_log=False,
+            server_header=False,
             lifespan="on",
             loop="asyncio",
             timeout_keep_alive=60,  # a kept connection is never cut off just when a slow machine uses it again

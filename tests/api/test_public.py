@@ -255,6 +255,6 @@ async def test_the_documentation_loads_nothing_from_elsewhere(api: httpx.AsyncCl
     page = await api.get("/docs")
     assert page.status_code == 200
     assert "://" not in page.text
-    for path in ("/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"):
+    for path in ("/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/docs/start.js"):
         assert path in page.text
         assert (await api.get(path)).status_code == 200

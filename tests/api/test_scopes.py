@@ -120,7 +120,7 @@ async def test_a_route_that_nothing_guards_is_not_served(site: Site) -> None:
 @pytest.mark.parametrize("surface", [Surface.PUBLIC, Surface.ADMIN], ids=lambda surface: surface.name)
 async def test_each_route_is_served_on_its_surface_alone(site: Site, surface: Surface) -> None:
     """On the other port it is not found, whoever asks; what is of both is found on both."""
-    api = await site.serve(surface=surface, rehearsal=False)
+    api = await site.serve(surface=surface, rehearsal=False, docs=True)
     everything = "claim merchant:redeem merchant:refund merchant:register admin:round admin:read"
     for route in sorted(TABLE):
         if "/v1/ops/events" in route or "/pages/" in route:  # never ends, and parts by version

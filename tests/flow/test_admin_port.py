@@ -29,7 +29,9 @@ async def test_staff_and_monitoring_have_a_port_of_their_own(rehearsal: Rehearsa
             return "grab_api_processes 3.0" in text
 
         await wait_until(counts_all, "the metrics are told", 30)
-        assert (await admin.get("/ops")).status_code == 200
+        for answer in (await admin.get("/ops"), await admin.get(f"{rehearsal.url}/v1/time")):
+            assert answer.status_code == 200
+            assert answer.headers.get("server", "") == ""
         assert (await admin.post("/v1/stocks/qijiang-2023-r1-general-1/claims")).status_code == 404
         api = rehearsal.pid("api")
         assert api is not None

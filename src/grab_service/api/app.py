@@ -61,6 +61,7 @@ def create_app(chosen: Settings, surface: Surface | None = None) -> ASGIApp:
         surface = EVERYWHERE if chosen.rehearsal else Surface.PUBLIC
     service = Service(chosen, keyring.load(chosen))
     service.shows_insides = Surface.ADMIN in surface
+    shows_docs = chosen.rehearsal or chosen.docs
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -76,6 +77,7 @@ def create_app(chosen: Settings, surface: Surface | None = None) -> ASGIApp:
         version="1",
         lifespan=lifespan,
         docs_url=None,
+        openapi_url="/openapi.json" if shows_docs else None,
         redoc_url=None,
         redirect_slashes=False,
         openapi_tags=[
@@ -99,7 +101,8 @@ def create_app(chosen: Settings, surface: Surface | None = None) -> ASGIApp:
     app.include_router(public.router)
     app.include_router(audit.router)
     app.include_router(health.router)
-    app.include_router(docs_router)
+    if shows_docs:
+        app.include_router(docs_router)
     app.include_router(ops.router)
     app.include_router(admin_journal.router)
     app.include_router(rehearsal_users.router)

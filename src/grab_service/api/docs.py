@@ -13,6 +13,14 @@ from grab_service.api.problems import Code, Problem
 hot_routes = APIRouter()
 router = APIRouter(include_in_schema=False)
 
+_HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+}
 _SERVED_IN_FRONT = "This route is served before the router."
 
 
@@ -77,16 +85,26 @@ async def get_stock() -> StockPicture:
 @router.get("/docs")
 async def show_docs() -> Response:
     """Show the OpenAPI document; everything the page loads comes from here."""
-    return FileResponse(resources.page("docs.html"), media_type="text/html")
+    return _file("docs.html", "text/html")
 
 
 @router.get("/docs/swagger-ui.css")
 async def get_docs_style() -> Response:
     """Serve the page's style sheet."""
-    return FileResponse(resources.page("vendor/swagger-ui/swagger-ui.css"), media_type="text/css")
+    return _file("vendor/swagger-ui/swagger-ui.css", "text/css")
 
 
 @router.get("/docs/swagger-ui-bundle.js")
 async def get_docs_script() -> Response:
     """Serve the page's script."""
-    return FileResponse(resources.page("vendor/swagger-ui/swagger-ui-bundle.js"), media_type="text/javascript")
+    return _file("vendor/swagger-ui/swagger-ui-bundle.js", "text/javascript")
+
+
+@router.get("/docs/start.js")
+async def get_docs_start() -> Response:
+    """Serve what starts the page's script."""
+    return _file("docs.js", "text/javascript")
+
+
+def _file(name: str, content_type: str) -> Response:
+    return FileResponse(resources.page(name), media_type=content_type, headers=_HEADERS)

@@ -14,6 +14,7 @@ from grab_service.api.ending import Ending
 from grab_service.api.incoming import Incoming, Reception, Replay, refuse_content
 from grab_service.api.problems import Code
 from grab_service.api.reply import Reply
+from grab_service.api.safe_headers import completed
 from grab_service.api.scopes import Surface, surface_of
 from grab_service.api.service import Service
 from grab_service.signatures import looks_signed
@@ -126,11 +127,7 @@ class Front:
             nonlocal has_begun
             if message["type"] == "http.response.start":
                 has_begun = True
-                message["headers"] = [
-                    *message["headers"],
-                    (b"request-id", incoming.request_id.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
+                message["headers"] = completed(message["headers"], incoming.request_id)
             await send(message)
 
         try:

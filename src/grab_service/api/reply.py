@@ -12,7 +12,8 @@ from grab_service.api.ending import Ending
 JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
 NO_STORE = (b"cache-control", b"no-store")
-_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+NO_NAME = (b"server", b"")  # Granian would put its own name there, and cannot be told not to
 _BY_STATUS = int(Ending.BY_STATUS)
 _NOT_MODIFIED = int(HTTPStatus.NOT_MODIFIED)
 
@@ -37,7 +38,7 @@ class Reply(NamedTuple):
     def messages(self, request_id: str) -> tuple[Message, Message]:
         """Return it as the server takes it, with the headers that every answer carries."""
         status, body, content_type, further, _ = self
-        headers = [(b"request-id", request_id.encode()), _NO_SNIFFING, *further]
+        headers = [(b"request-id", request_id.encode()), NO_SNIFFING, NO_NAME, *further]
         if status != _NOT_MODIFIED:
             headers += ((b"content-type", content_type), (b"content-length", b"%d" % len(body)))
         return (

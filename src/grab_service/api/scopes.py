@@ -80,6 +80,7 @@ TABLE: Mapping[str, frozenset[str]] = {
     "GET /docs": _EVERYBODY,
     "GET /docs/swagger-ui.css": _EVERYBODY,
     "GET /docs/swagger-ui-bundle.js": _EVERYBODY,
+    "GET /docs/start.js": _EVERYBODY,
 }
 
 

@@ -28,7 +28,6 @@ HEADERS = {
         "frame-ancestors 'none'"
     ),
     "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
 }
 REASON_CHARACTERS_MAX = 500
 _FIELDS_MAX, _FIELD_BYTES_MAX = 16, 16_384
