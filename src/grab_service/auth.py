@@ -64,7 +64,7 @@ class Authenticator:
         issuer: What ``iss`` must be.
         audience: What ``aud`` must be.
         tickets: Checks this service's own tickets.
-        user_refs: Turns ``sub`` into the user's reference.
+        user_refs: Turns ``sub`` into the user's references.
         remembered_max: How many verified tokens are remembered.
         failures_per_s_max: How many checks may fail within a second before no more are made in it.
         failures_per_block_max: The same for tokens from one block of addresses.
@@ -178,13 +178,15 @@ class Authenticator:
         excess = _excess(claims, scopes, issuer, self._staff_ttl_max_s)
         if excess is not None:
             return excess
+        user_ref, *other_refs = self._user_refs.all_of(sub)
         return Identity(
-            self._user_refs.of(sub),
+            user_ref,
             region,
             scopes,
             float(claims["exp"]),
             frozenset(merchants),
             subject="" if issuer is Issuer.APP else sub,
+            other_refs=tuple(other_refs),
         )
 
 

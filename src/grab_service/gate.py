@@ -7,7 +7,7 @@ a repeat gives the same answer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
@@ -180,12 +180,12 @@ class Gate:
 
     async def look(self, stock: Stock, user_ref: str) -> Answer:
         """Ask what a user holds of ``stock``; wins nothing."""
-        return (await self.look_at_all([stock], user_ref))[0]
+        return (await self.look_at_all([(stock, user_ref)]))[0]
 
-    async def look_at_all(self, stocks: Sequence[Stock], user_ref: str) -> list[Answer]:
-        """Ask what a user holds of many stocks in one round trip; wins nothing."""
+    async def look_at_all(self, asked: Iterable[tuple[Stock, str]]) -> list[Answer]:
+        """Ask what a user holds of many stocks, by his reference there, in one round trip; wins nothing."""
         pipeline = self._client.pipeline(transaction=False)
-        for stock in stocks:
+        for stock, user_ref in asked:
             keys = stock.keys
             pipeline.fcall_ro("grab_look", 3, keys.rules, keys.holders, keys.refused, user_ref)
         return [

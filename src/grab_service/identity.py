@@ -37,6 +37,7 @@ class Identity(NamedTuple):
         merchants: UnionPay numbers of the merchants that the caller acts for; ``*`` among them is all.
         is_by_ticket: Whether a ticket told so, not the app's own token.
         subject: Who of the staff it is, as the admin journal names him; empty for everybody else.
+        other_refs: The user's references under other peppers than the one that new campaigns begin with.
     """
 
     user_ref: str
@@ -46,6 +47,13 @@ class Identity(NamedTuple):
     merchants: frozenset[str] = frozenset()
     is_by_ticket: bool = False
     subject: str = ""
+    other_refs: tuple[str, ...] = ()
+
+    def ref_under(self, version: str) -> str | None:
+        """Return the user's reference under a version of the pepper; None if the token was given without it."""
+        if self.user_ref[0] == version:
+            return self.user_ref
+        return next((each for each in self.other_refs if each[0] == version), None)
 
     def acts_for(self, merchant_no: str) -> bool:
         """Whether the caller may use and return vouchers at this merchant."""
@@ -65,6 +73,7 @@ class Distrust(Enum):
     NOT_YET_VALID = "The token is not valid yet; check the issuer's clock."
     AUDIENCE = "The token was issued by or for somebody else (iss, aud)."
     CLAIMS = "A claim of the token is missing or malformed: exp, sub, scope, region or merchants."
+    PEPPER = "The ticket was given before this campaign could be served; take a new one."
     TICKET = "A ticket is not exchanged for another one; send the app's JWT."
     SCOPE = "The token gives a scope that its issuer may not give."
     LIFETIME = "A staff token must say when it was issued (iat) and end soon after."

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grab_service.identity import Issuer
+from grab_service.references import UserRefs
 from grab_service.settings import STORES, Settings, variable_of
 from grab_service.store_urls import PASSWORD_LENGTH_MIN, has_weak_password, lacks_password
 
@@ -30,16 +31,21 @@ class Keyring:
         ticket_key: Signs tickets.
         other_ticket_key: Its tickets are believed too; None if there is no such key.
         voucher_key: Voucher codes are derived from it.
-        pepper: Users' references are derived from it.
+        user_refs: Derives users' references from the peppers.
         client_key: The secrets of clients with HMAC are derived from it; None where there are none.
     """
 
     key_sets: Mapping[Issuer, Mapping[str, Any]]
     ticket_key: bytes = field(repr=False)
     voucher_key: bytes = field(repr=False)
-    pepper: bytes = field(repr=False)
+    user_refs: UserRefs
     client_key: bytes | None = field(repr=False, default=None)
     other_ticket_key: bytes | None = field(repr=False, default=None)
+
+    @property
+    def pepper(self) -> bytes:
+        """The pepper that new campaigns begin with."""
+        return self.user_refs.pepper
 
 
 def load(settings: Settings) -> Keyring:
@@ -56,15 +62,16 @@ def load(settings: Settings) -> Keyring:
         ticket_key=ticket_key,
         other_ticket_key=other_ticket_key,
         voucher_key=read_secret("voucher_key_file", settings.voucher_key_file),
-        pepper=read_secret("pepper_file", settings.pepper_file),
+        user_refs=read_user_refs(settings),
         client_key=read_secret("client_key_file", settings.client_key_file) if settings.client_key_file else None,
     )
     secrets = [keyring.ticket_key, keyring.voucher_key, keyring.pepper]
+    secrets += [each.pepper for each in keyring.user_refs.others]
     secrets += [keyring.client_key] if keyring.client_key else []
     # While two files change places the same ticket key may be seen in both.
     secrets += [other_ticket_key] if other_ticket_key not in (None, ticket_key) else []
     if len(set(secrets)) < len(secrets):
-        raise KeyringInvalid("ticket key, voucher key, pepper and client key must be different secrets")
+        raise KeyringInvalid("ticket key, voucher key, peppers and client key must be different secrets")
     return keyring
 
 
@@ -121,6 +128,22 @@ def read_ticket_keys(settings: Settings) -> tuple[bytes, bytes | None]:
         read_secret("ticket_key_file", settings.ticket_key_file),
         read_secret("ticket_key_other_file", other) if other is not None and other.exists() else None,
     )
+
+
+def read_user_refs(settings: Settings) -> UserRefs:
+    """Read the pepper of new campaigns and those of others.
+
+    Raises:
+        KeyringInvalid: A file cannot be read, its secret is too weak, or two files are said to hold one version.
+    """
+    others: list[UserRefs] = []
+    for each in filter(None, settings.pepper_other_files.split(",")):
+        version, _, path = each.partition("=")
+        others.append(UserRefs(read_secret("pepper_other_files", Path(path)), int(version)))
+    versions = [settings.pepper_version, *(each.version for each in others)]
+    if len(set(versions)) < len(versions):
+        raise KeyringInvalid(f"two peppers have the same version: {', '.join(map(str, versions))}")
+    return UserRefs(read_secret("pepper_file", settings.pepper_file), settings.pepper_version, tuple(others))
 
 
 def read_key_sets(settings: Settings) -> dict[Issuer, Mapping[str, Any]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from grab_service.campaign import Campaign
-from grab_service.references import VoucherCodes
+from grab_service.references import UserRefs, VoucherCodes
 from grab_service.stock import Stock
 from ledger.catalogue import NewCampaign, NewRound, NewStock
 
@@ -15,6 +16,11 @@ CodeHashes = Mapping[str, Sequence[bytes]]  # of each stock, from number 1 on
 def mint(campaign: Campaign, codes: VoucherCodes) -> NewCampaign:
     """Return the campaign with the hashes of its vouchers' codes."""
     return mint_hashed(campaign, hash_codes(campaign, codes))
+
+
+def seasoned(campaign: NewCampaign, refs: UserRefs) -> NewCampaign:
+    """Return the campaign as one that begins with the current pepper, and keeps it."""
+    return replace(campaign, pepper_version=refs.version, pepper_mark=refs.mark)
 
 
 def hash_codes(campaign: Campaign, codes: VoucherCodes) -> CodeHashes:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-USER_REF_VERSION = "1"  # names the pepper, so that it can be changed one day
 USER_REF_LENGTH = 23
 
 # Crockford's base 32 leaves out I, L, O and U: codes are read aloud and typed by hand.
@@ -28,14 +27,31 @@ class UserRefs:
 
     Attributes:
         pepper: The secret of the keyed hash, at least 32 bytes.
+        version: Of the pepper, 1 to 9; every reference begins with it.
+        others: The same for peppers that campaigns of other times began with.
     """
 
-    pepper: bytes
+    pepper: bytes = field(repr=False)
+    version: int = 1
+    others: tuple[UserRefs, ...] = ()
 
     def of(self, sub: str) -> str:
         """Return the 23-character reference of the user whose token says ``sub``."""
         digest = hmac.digest(self.pepper, sub.encode(), "sha256")[:16]
-        return USER_REF_VERSION + base64.urlsafe_b64encode(digest)[:22].decode()
+        return f"{self.version}{base64.urlsafe_b64encode(digest)[:22].decode()}"
+
+    def all_of(self, sub: str) -> tuple[str, ...]:
+        """Return the user's reference and those under the other peppers."""
+        return (self.of(sub), *(each.of(sub) for each in self.others))
+
+    def under(self, version: int) -> UserRefs | None:
+        """Return what makes references with this version of the pepper; None if it is not here."""
+        return next((each for each in (self, *self.others) if each.version == version), None)
+
+    @property
+    def mark(self) -> bytes:
+        """What tells this pepper from others and says nothing of it."""
+        return hmac.digest(self.pepper, b"mark of a pepper", "sha256")[:8]
 
 
 @dataclass(frozen=True, slots=True)

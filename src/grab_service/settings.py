@@ -150,7 +150,19 @@ class Settings(LimitSettings):
         Field(description="Secret whose tickets are believed too, if the file is there: the one before or to come."),
     ] = None
     voucher_key_file: Annotated[Path | None, Field(description="Secret that voucher codes are derived from.")] = None
-    pepper_file: Annotated[Path | None, Field(description="Secret of the users' references.")] = None
+    pepper_file: Annotated[
+        Path | None, Field(description="Secret of the users' references in campaigns that are stored from now on.")
+    ] = None
+    pepper_version: Annotated[
+        int, Field(ge=1, le=9, description="Version of that secret; another one for another.")
+    ] = 1
+    pepper_other_files: Annotated[
+        str,
+        Field(
+            pattern=r"^([1-9]=[^,=]+(,[1-9]=[^,=]+)*)?$",
+            description="Those that campaigns with valid vouchers began with, but that one: 1=/keys/old.key,2=…",
+        ),
+    ] = ""
     certificate_key_file: Annotated[
         Path | None, Field(description="Private key (Ed25519, PEM) that signs stocks' certificates.")
     ] = None

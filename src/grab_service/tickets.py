@@ -3,20 +3,22 @@
 A ticket is ``t2.{key}.{expires_s}.{region}.{user_ref}.{mac}``: a few microseconds to check, against some
 two hundred for an EdDSA signature.  It carries the user's reference, not the id, and only the
 scope ``claim``.  It names the key that it is signed with, so that keys can be changed while the service runs;
-``t1``, from before they could, names none and is still read.
+``t1``, from before they could, names none and is still read.  ``t3`` is a ticket with more than one reference, joined
+by ``+``: while campaigns with different peppers are served, it stands for the user in each of them.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
+from collections.abc import Sequence
 
 from grab_service.identity import Distrust, Identity
 
 CLAIM_SCOPE = "claim"
 READ_SCOPE = "claim:read"  # looks at what is claimed, and claims nothing
 USER_SCOPES = frozenset({CLAIM_SCOPE, READ_SCOPE})
-_PREFIX, _OLD_PREFIX = b"t2.", b"t1."
+_PREFIX, _MANY_PREFIX, _OLD_PREFIX = b"t2.", b"t3.", b"t1."
 _NAME_BYTES = 3
 _NAME_END = len(_PREFIX) + 2 * _NAME_BYTES
 _MAC_BYTES = 16
@@ -41,19 +43,24 @@ class Tickets:
     def renew(self, key: bytes, other_key: bytes | None) -> None:
         """Sign with another key, and believe these two, from now on."""
         self._secrets = (key,) if other_key is None else (key, other_key)
-        self._keyed = {_PREFIX + _name_of(each).encode(): hmac.new(each, digestmod="sha256") for each in self._secrets}
+        self._keyed = {
+            prefix + _name_of(each).encode(): hmac.new(each, digestmod="sha256")
+            for each in self._secrets
+            for prefix in (_PREFIX, _MANY_PREFIX)
+        }
         self._name = _name_of(key)
 
-    def issue(self, user_ref: str, region: str, expires_at_s: int) -> str:
+    def issue(self, user_ref: str, region: str, expires_at_s: int, other_refs: Sequence[str] = ()) -> str:
         """Return a ticket for the user, good until ``expires_at_s`` (Unix seconds)."""
-        body = f"{_PREFIX.decode()}{self._name}.{expires_at_s}.{region}.{user_ref}"
+        prefix = (_MANY_PREFIX if other_refs else _PREFIX).decode()
+        body = f"{prefix}{self._name}.{expires_at_s}.{region}.{'+'.join((user_ref, *other_refs))}"
         digest = hmac.digest(self._secrets[0], body.encode(), "sha256")
         return f"{body}.{digest[:_MAC_BYTES].hex()}"
 
     @staticmethod
     def looks_like_one(token: bytes) -> bool:
         """Tell a ticket from a JWT by its first characters."""
-        return token.startswith((_PREFIX, _OLD_PREFIX))
+        return token.startswith((_PREFIX, _MANY_PREFIX, _OLD_PREFIX))
 
     def check(self, ticket: bytes, now_s: float) -> Identity | Distrust:
         """Return who holds the ticket, or why it is not to be trusted."""
@@ -66,8 +73,8 @@ class Tickets:
         keyed.update(body)
         if not hmac.compare_digest(keyed.digest()[:_MAC_BYTES].hex().encode(), mac):
             return Distrust.SIGNATURE
-        _, _, expires_at_s, region, user_ref = body.decode().split(".")
-        return _holder(int(expires_at_s), region, user_ref, now_s)
+        _, _, expires_at_s, region, user_refs = body.decode().split(".")
+        return _holder(int(expires_at_s), region, user_refs, now_s)
 
     def _check_old(self, ticket: bytes, now_s: float) -> Identity | Distrust:
         body, _, mac = ticket.rpartition(b".")
@@ -79,10 +86,12 @@ class Tickets:
         return _holder(int(parts[1]), parts[2], parts[3], now_s)
 
 
-def _holder(expires_at_s: int, region: str, user_ref: str, now_s: float) -> Identity | Distrust:
+def _holder(expires_at_s: int, region: str, user_refs: str, now_s: float) -> Identity | Distrust:
     if now_s >= expires_at_s:
         return Distrust.EXPIRED
-    return Identity(user_ref, region, _SCOPES, expires_at_s, is_by_ticket=True)
+    user_ref, _, others = user_refs.partition("+")
+    other_refs = tuple(others.split("+")) if others else ()
+    return Identity(user_ref, region, _SCOPES, expires_at_s, is_by_ticket=True, other_refs=other_refs)
 
 
 def _name_of(key: bytes) -> str:

@@ -17,13 +17,13 @@ from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from grab_service import embedded, instants
+from grab_service import embedded, instants, keyring
 from grab_service.campaign import Campaign
 from grab_service.data_dir import DataDir
 from grab_service.gate import Gate
 from grab_service.keeper import keep_open, open_the_gate, stored_stocks
-from grab_service.keyring import read_secret
-from grab_service.minting import CodeHashes, hash_codes, mint_hashed
+from grab_service.minting import CodeHashes, hash_codes, mint_hashed, seasoned
+from grab_service.pepper_check import see_peppers
 from grab_service.references import VoucherCodes
 from grab_service.rehearsal import RehearsalKeys
 from grab_service.settings import FILE_VARIABLE, Settings
@@ -216,13 +216,14 @@ class _Site:
         return _opening_at(campaign, ready_at + timedelta(seconds=opens_in_s)), ready_at
 
     async def _hashes(self, campaign: Campaign) -> CodeHashes:
-        codes = VoucherCodes(read_secret("voucher_key_file", self.settings.voucher_key_file))
+        codes = VoucherCodes(keyring.read_secret("voucher_key_file", self.settings.voucher_key_file))
         return await asyncio.to_thread(hash_codes, campaign, codes)
 
     async def _load(self, campaign: Campaign, hashes: CodeHashes) -> None:
-        minted = mint_hashed(campaign, hashes)
+        refs = keyring.read_user_refs(self.settings)
         async with open_vault(self.settings) as vault:
-            await catalogue.load_campaign(vault, minted)
+            await catalogue.load_campaign(vault, seasoned(mint_hashed(campaign, hashes), refs))
+            await see_peppers(vault, refs)
             if not await money.balances(vault, campaign.campaign_id):
                 await money.receive_fund(vault, money.rehearsed(campaign.campaign_id, campaign.fund_fen))
         _log.info("%s opens at %s", campaign.campaign_id, instants.from_datetime(_opening(campaign)))

@@ -20,6 +20,7 @@ _INSERT_ROUND = statement("insert_round")
 _INSERT_STOCK = statement("insert_stock")
 _SELECT_STOCKS = statement("select_stocks")
 _SELECT_DOCUMENTS = statement("select_documents")
+_SELECT_PEPPERS = statement("select_peppers")
 _SELECT_CLAIMS_OF_USER = statement("select_claims_of_user")
 
 _VOUCHER_COLUMNS = ("stock_no", "claim_no", "round_no", "limit_no", "quantity", "code_hash")
@@ -64,6 +65,8 @@ class NewCampaign:
     Attributes:
         file_sha256: Of the file that two persons have read, hexadecimal; None where nobody need.
         deed_no: The deed in the journal of staff, of the same transaction; None without one.
+        pepper_version: Version of the pepper that its users' references are made with.
+        pepper_mark: What tells that pepper from others; None if nobody is to compare it.
     """
 
     campaign_id: str
@@ -72,6 +75,18 @@ class NewCampaign:
     rounds: Sequence[NewRound]
     file_sha256: str | None = None
     deed_no: int | None = None
+    pepper_version: int = 1
+    pepper_mark: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CampaignPepper:
+    """The pepper that a campaign began with; needed while a voucher of it is valid."""
+
+    campaign_id: str
+    version: int
+    mark: bytes | None
+    is_needed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +166,8 @@ async def load_campaign(connection: asyncpg.Connection, campaign: NewCampaign) -
                 campaign.fund_fen,
                 campaign.file_sha256,
                 campaign.deed_no,
+                campaign.pepper_version,
+                campaign.pepper_mark,
             )
         if campaign_no is None:
             if digest == (stored or await connection.fetchval(_SELECT_DIGEST, campaign.campaign_id)):
@@ -203,6 +220,11 @@ async def documents(connection: asyncpg.Connection) -> dict[str, dict[str, Any]]
     """Return every campaign's document by its id."""
     rows = await connection.fetch(_SELECT_DOCUMENTS)
     return {row["campaign_id"]: json.loads(row["document"]) for row in rows}
+
+
+async def peppers(connection: asyncpg.Connection) -> list[CampaignPepper]:
+    """Return the pepper that each campaign began with."""
+    return [CampaignPepper(**row) for row in await connection.fetch(_SELECT_PEPPERS)]
 
 
 async def claims_of_user(connection: asyncpg.Connection, user_ref: str) -> list[ClaimRow]:

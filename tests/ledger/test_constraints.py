@@ -101,6 +101,8 @@ async def test_journals_are_append_only(books: Books, table: str, change: str, r
         ("UPDATE rounds SET closes_at = opens_at", "round_ends_after_it_begins"),
         ("UPDATE rounds SET round_limit = -1", "round_limit_is_not_negative"),
         ("UPDATE campaigns SET fund_fen = 0", "fund_is_positive"),
+        ("UPDATE campaigns SET pepper_version = 10", "pepper_version_is_a_digit"),
+        ("UPDATE campaigns SET pepper_mark = 'short'", "pepper_mark_is_short"),
         (
             "INSERT INTO vouchers SELECT stock_no, 6, round_no, limit_no, quantity, sha256('x') FROM stocks LIMIT 1",
             "claim_no_is_within_quantity",

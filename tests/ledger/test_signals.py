@@ -110,6 +110,16 @@ async def test_many_users_on_one_address_are_noticed(till: Till) -> None:
     assert {each.user_ref for each in concerned} == {user_ref(user) for user in "abc"}
 
 
+async def test_a_user_with_two_peppers_is_one_user(till: Till) -> None:
+    """Two users with a reference under each of two peppers are no three."""
+    refs = [ref for user in "ab" for ref in (user_ref(user), "2" + user_ref(user)[1:])]
+    await signals.note_address_uses(till.vault, [(b"a" * 16, ref) for ref in refs])
+    assert await noticed(till.vault) == []
+    await signals.note_address_uses(till.vault, [(b"a" * 16, user_ref("c"))])
+    [signal] = await noticed(till.vault)
+    assert signal.figures["users"] == 3
+
+
 async def test_who_took_tickets_from_where_is_forgotten(books: Books) -> None:
     """Yesterday's uses go when nothing is kept, today's stay."""
     await signals.note_address_uses(books.vault, [(b"a" * 16, user_ref("a"))])

@@ -329,3 +329,18 @@ def test_a_ticket_from_before_keys_had_names_is_still_read() -> None:
         assert isinstance(identity, Identity)
         assert (identity.user_ref, identity.region) == ("ref", "500110")
     assert Tickets(b"n" * 32).check(body + b"." + mac, ends_s - 1) is Distrust.SIGNATURE
+
+
+def test_a_ticket_carries_the_user_under_every_pepper() -> None:
+    """One reference as ever; with others it is of another kind, which a process that knows one pepper refuses."""
+    ends_s = int(time.time()) + 60
+    ticket = TICKETS.issue("2ref", "500110", ends_s, ["1ref", "3ref"]).encode()
+    assert TICKETS.looks_like_one(ticket)
+    assert ticket.startswith(b"t3.")
+    identity = TICKETS.check(ticket, ends_s - 1)
+    assert isinstance(identity, Identity)
+    assert (identity.user_ref, identity.other_refs) == ("2ref", ("1ref", "3ref"))
+    assert [identity.ref_under(version) for version in "1234"] == ["1ref", "2ref", "3ref", None]
+    assert TICKETS.check(ticket.replace(b"1ref", b"1fer"), ends_s - 1) is Distrust.SIGNATURE
+    assert TICKETS.check(b"t2" + ticket[2:], ends_s - 1) is Distrust.SIGNATURE
+    assert TICKETS.issue("1ref", "500110", ends_s).startswith("t2.")

@@ -23,6 +23,17 @@ def test_a_reference_is_short_plain_and_the_same_every_time(sub: str) -> None:
     assert refs.of(sub) != UserRefs(b"q" * 32).of(sub)
 
 
+def test_a_reference_names_its_pepper() -> None:
+    """Under each version a user has a reference that begins with it; the first is that of the current pepper."""
+    old = UserRefs(b"p" * 32)
+    refs = UserRefs(b"q" * 32, 2, (old,))
+    assert [each[0] for each in refs.all_of("a")] == ["2", "1"]
+    assert refs.all_of("a")[1] == old.of("a")
+    assert (refs.under(1), refs.under(2), refs.under(3)) == (old, refs, None)
+    assert old.mark != refs.mark
+    assert "q" * 32 not in repr(refs)
+
+
 def test_codes_of_all_vouchers_differ() -> None:
     """No two vouchers of a campaign share a code."""
     stocks = ["c-r1-general-1", "c-r1-general-2", "c-r2-general-1"]

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from grab_service import instants
-from grab_service.api.caller import Caller, RunningService
+from grab_service.api.caller import Caller, RunningService, ref_of
 from grab_service.api.claims import unknown
 from grab_service.api.documented import refusals
 from grab_service.api.models import AuditHeads, ClaimProof
@@ -88,11 +88,13 @@ async def get_my_proof(stock_id: str, caller: Caller, service: RunningService) -
 
     返回本人领取记录的证明，可与公开名单核对；请妥善保管。
     """
-    if stock_id not in service.counters:
+    counter = service.counters.get(stock_id)
+    if counter is None:
         raise Problem(unknown(service.counters))
+    user_ref = ref_of(caller, counter)
     try:
         async with service.vault.connection() as connection:
-            row = await own_row(connection, stock_id, caller.user_ref)
+            row = await own_row(connection, stock_id, user_ref)
     except VaultUnavailable as error:
         raise Problem(Code.SYSTEM_BUSY, "The ledger did not answer.") from error
     if row is None:

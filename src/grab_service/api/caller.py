@@ -12,6 +12,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from grab_service.api import scopes, signed
+from grab_service.api.counter import Counter
 from grab_service.api.incoming import Incoming
 from grab_service.api.problems import Code, Problem
 from grab_service.api.service import Service
@@ -79,6 +80,18 @@ def caller_of(request: Request) -> Identity:
     if identity is None:
         raise Problem(Code.SIGN_ERROR, Distrust.MISSING.value)
     return identity
+
+
+def ref_of(caller: Identity, counter: Counter) -> str:
+    """Return the user's reference in the stores of a stock's campaign.
+
+    Raises:
+        Problem: SIGN_ERROR, for a ticket from before the campaign's pepper was here.
+    """
+    user_ref = caller.ref_under(counter.pepper_version)
+    if user_ref is None:
+        raise Problem(Code.SIGN_ERROR, Distrust.PEPPER.value)
+    return user_ref
 
 
 IncomingFacts = Annotated[Incoming, Depends(incoming_of)]

@@ -95,7 +95,10 @@ class Claims:
             return problems.reply(Code.NOT_ELIGIBLE, request_id, language)
         if self._rate.is_exceeded(identity.user_ref, now_s):
             return problems.reply(Code.FREQUENCY_LIMIT_EXCEED, request_id, language)
-        return self._recall(counter, identity.user_ref, now_s, language, request_id) or identity.user_ref
+        user_ref = identity.ref_under(counter.pepper_version)
+        if user_ref is None:
+            return problems.reply(Code.SIGN_ERROR, request_id, language, detail=Distrust.PEPPER.value)
+        return self._recall(counter, user_ref, now_s, language, request_id) or user_ref
 
     async def ask(self, stock_id: str, user_ref: str, incoming: Incoming) -> Reply:
         """Answer a claim that could not be answered at once."""

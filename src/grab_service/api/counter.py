@@ -27,6 +27,7 @@ class Counter:
         eligible_regions: Prefixes of the division codes whose residents may claim.
         codes: Derives voucher codes.
         memory: What this process knows of the stock without asking.
+        pepper_version: Of the pepper that its campaign began with.
         vault_epoch: The round's epoch as the ledger last told it; a gate that is behind it is not believed.
         opens_ms: When its round opens, Unix milliseconds.
         opens_at: The same for people.
@@ -38,6 +39,7 @@ class Counter:
     eligible_regions: tuple[str, ...]
     codes: VoucherCodes
     memory: Memory
+    pepper_version: str = "1"
     vault_epoch: int = 0
     opens_ms: int = field(init=False)
     opens_at: str = field(init=False)

@@ -25,6 +25,7 @@ async def make_up_user(service: RunningService) -> JSONResponse:
     user = f"rehearsal-{secrets.token_hex(8)}"
     region = next((region for campaign in service.campaigns.values() for region in campaign.eligible_regions), "")
     expires_at_s = int(time.time()) + service.settings.ticket_ttl_s
-    ticket = service.tickets.issue(service.user_refs.of(user), region.ljust(6, "0"), expires_at_s)
+    user_ref, *other_refs = service.user_refs.all_of(user)
+    ticket = service.tickets.issue(user_ref, region.ljust(6, "0"), expires_at_s, other_refs)
     body = {"token": ticket, "user": user, "expires_at": instants.from_ms(expires_at_s * 1000)}
     return JSONResponse(body, headers=_NO_STORE)

@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
@@ -32,14 +32,16 @@ from grab_service.confirm import Confirmations, Watch
 from grab_service.desk import Desk
 from grab_service.gate import Gate, GateUnavailable
 from grab_service.keyring import Keyring
+from grab_service.pepper_check import unfit
 from grab_service.places import Places
 from grab_service.presence import Presence, Work
 from grab_service.probe import Probe
-from grab_service.references import UserRefs, VoucherCodes
+from grab_service.references import VoucherCodes
 from grab_service.settings import Settings
 from grab_service.snapshot import Snapshot
 from grab_service.stock import Stock
 from grab_service.tickets import Tickets
+from ledger.catalogue import CampaignPepper
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ class Service:
         self.tickets = Tickets(keyring.ticket_key, keyring.other_ticket_key)
         self.codes = VoucherCodes(keyring.voucher_key)
         self.csrf_key = hmac.digest(keyring.ticket_key, b"forms of staff", "sha256")
-        self.user_refs = UserRefs(keyring.pepper)
+        self.user_refs = keyring.user_refs
         self.authenticator = Authenticator(
             key_sets=keyring.key_sets,
             issuer=settings.jwt_issuer,
@@ -136,6 +138,7 @@ class Service:
         self._exit = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
+        self._not_served: set[str] = set()  # told once
 
     async def start(self) -> None:
         """Connect, and keep everything current from now on; a store that is down is waited for."""
@@ -209,15 +212,16 @@ class Service:
     async def _refresh_catalogue(self) -> None:
         while True:
             try:
-                documents, rows = await self.vault.campaigns()
+                documents, rows, peppers = await self.vault.campaigns()
             except VaultUnavailable as error:
                 if self.vault_answers:
                     _log.warning("the ledger's database does not answer: %s", error)
                 self.vault_answers = False
             else:
                 self.vault_answers = True
-                if documents.keys() != self.campaigns.keys():
-                    self._take_in({name: Campaign.from_document(document) for name, document in documents.items()})
+                served = self._with_pepper([each for each in peppers if each.campaign_id in documents])
+                if served.keys() != self.campaigns.keys():
+                    self._take_in({name: Campaign.from_document(documents[name]) for name in served}, served)
                 for row in rows:
                     if row.stock_id in self.counters:
                         self.counters[row.stock_id].vault_epoch = row.epoch
@@ -229,11 +233,21 @@ class Service:
                 self.used = await self.vault.used_vouchers()
             await asyncio.sleep(_COUNTS_OF_REFRESHES * self.settings.catalogue_refresh_ms / 1000)
 
-    def _take_in(self, campaigns: dict[str, Campaign]) -> None:
+    def _with_pepper(self, peppers: Iterable[CampaignPepper]) -> dict[str, str]:
+        """Return the versions of the campaigns whose peppers are here; the others are not served."""
+        faults = unfit(peppers, self.user_refs)
+        for campaign_id in faults.keys() - self._not_served:
+            _log.error("%s is not served: %s", campaign_id, faults[campaign_id])
+        self._not_served |= faults.keys()
+        return {each.campaign_id: str(each.version) for each in peppers if each.campaign_id not in faults}
+
+    def _take_in(self, campaigns: dict[str, Campaign], versions: Mapping[str, str]) -> None:
         for campaign in campaigns.values():
             for stock in campaign.stocks():
                 if stock.stock_id not in self.counters:
-                    self.counters[stock.stock_id] = self._counter(stock, tuple(campaign.eligible_regions))
+                    counter = self._counter(stock, tuple(campaign.eligible_regions))
+                    counter.pepper_version = versions[campaign.campaign_id]
+                    self.counters[stock.stock_id] = counter
                     self.instruments.know(stock.stock_id)
         self.campaigns = campaigns
         if self._watch is not None:

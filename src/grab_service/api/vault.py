@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -11,7 +11,7 @@ from typing import Any, cast
 import asyncpg
 
 from ledger import catalogue, figures, merchants
-from ledger.catalogue import ClaimRow, StockRow
+from ledger.catalogue import CampaignPepper, ClaimRow, StockRow
 from ledger.merchants import Page, Search
 
 _ANSWER_S = 2.0  # a statement that takes longer is given up
@@ -48,20 +48,24 @@ class Vault:
         """How many connections somebody is using."""
         return int(self.pool.get_size() - self.pool.get_idle_size())
 
-    async def campaigns(self) -> tuple[dict[str, dict[str, Any]], list[StockRow]]:
-        """Return the campaigns' documents and the stocks with their epochs."""
+    async def campaigns(self) -> tuple[dict[str, dict[str, Any]], list[StockRow], list[CampaignPepper]]:
+        """Return the campaigns' documents, the stocks with their epochs, and the peppers of the campaigns."""
         async with self.connection() as connection:
-            return await catalogue.documents(connection), await catalogue.stock_rows(connection)
+            return (
+                await catalogue.documents(connection),
+                await catalogue.stock_rows(connection),
+                await catalogue.peppers(connection),
+            )
 
     async def used_vouchers(self) -> int:
         """Return how many vouchers are used."""
         async with self.connection() as connection:
             return await figures.used_vouchers(connection)
 
-    async def claims_of_user(self, user_ref: str) -> list[ClaimRow]:
-        """Return every claim of one user."""
+    async def claims_of_user(self, user_refs: Iterable[str]) -> list[ClaimRow]:
+        """Return every claim of one user, who has a reference under each pepper."""
         async with self.connection() as connection:
-            return await catalogue.claims_of_user(connection, user_ref)
+            return [row for each in user_refs for row in await catalogue.claims_of_user(connection, each)]
 
     async def claim_of_user(self, stock_id: str, user_ref: str) -> ClaimRow | None:
         """Return one user's claim of one stock."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from grab_service import instants
-from grab_service.api.caller import Caller, IncomingFacts, RunningService
+from grab_service.api.caller import Caller, IncomingFacts, RunningService, ref_of
 from grab_service.api.claims import unknown
 from grab_service.api.counter import Counter
 from grab_service.api.documented import refusals
@@ -98,9 +99,10 @@ async def issue_ticket(
     asked = await _asked(incoming, request, service.settings.body_bytes_max)
     if service.presence is not None:
         _see_presence(service.presence, asked.presence, caller.user_ref)
-    service.whence.note(incoming.block(), caller.user_ref)
+    for user_ref in (caller.user_ref, *caller.other_refs):
+        service.whence.note(incoming.block(), user_ref)
     expires_at_s = min(int(caller.expires_at_s), int(time.time()) + service.settings.ticket_ttl_s)
-    ticket = service.tickets.issue(caller.user_ref, caller.region, expires_at_s)
+    ticket = service.tickets.issue(caller.user_ref, caller.region, expires_at_s, caller.other_refs)
     body = {"ticket": ticket, "expires_at": instants.from_ms(expires_at_s * 1000)}
     return JSONResponse(body, headers=_NO_STORE)
 
@@ -140,12 +142,13 @@ async def get_my_claim(stock_id: str, caller: Caller, service: RunningService) -
     counter = service.counters.get(stock_id)
     if counter is None:
         raise Problem(unknown(service.counters))
+    user_ref = ref_of(caller, counter)
     try:
-        answer = await service.gate.look(counter.stock, caller.user_ref)
+        answer = await service.gate.look(counter.stock, user_ref)
     except GateUnavailable:
         answer = None
     if answer is None or answer.letter not in (Letter.HELD, Letter.ABSENT):
-        row = await _ledger_claim(service, stock_id, caller.user_ref)
+        row = await _ledger_claim(service, stock_id, user_ref)
         if row is None:
             raise Problem(Code.SYSTEM_BUSY, "The gate cannot be asked; the ledger does not know of a claim.")
         return JSONResponse(_recorded(counter, row), headers=_NO_STORE)
@@ -176,9 +179,10 @@ async def list_my_vouchers(
     查询本人全部票券；领取成功后立即可见。
     """
     counters = list(service.counters.values())
-    rows = {row.stock_id: row for row in await _ledger_claims(service, caller.user_ref)}
+    asked = [(counter.stock, ref_of(caller, counter)) for counter in counters]
+    rows = {row.stock_id: row for row in await _ledger_claims(service, (caller.user_ref, *caller.other_refs))}
     try:
-        answers = await service.gate.look_at_all([counter.stock for counter in counters], caller.user_ref)
+        answers = await service.gate.look_at_all(asked)
     except GateUnavailable as error:
         if not service.claims.waits_for_ledger:
             raise Problem(Code.SYSTEM_BUSY, "The gate did not answer.") from error
@@ -213,8 +217,8 @@ async def _ledger_claim(service: Service, stock_id: str, user_ref: str) -> Claim
         raise Problem(Code.SYSTEM_BUSY, "Neither the gate nor the ledger answered.") from error
 
 
-async def _ledger_claims(service: Service, user_ref: str) -> list[ClaimRow]:
+async def _ledger_claims(service: Service, user_refs: Sequence[str]) -> list[ClaimRow]:
     try:
-        return await service.vault.claims_of_user(user_ref)
+        return await service.vault.claims_of_user(user_refs)
     except VaultUnavailable as error:
         raise Problem(Code.SYSTEM_BUSY, "The ledger did not answer.") from error

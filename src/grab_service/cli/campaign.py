@@ -23,8 +23,8 @@ from grab_service.cli.options import (
     say_table,
 )
 from grab_service.cli.two_persons import RequestNo, TokenFile, Who, permitted
-from grab_service.keyring import read_secret
-from grab_service.minting import mint
+from grab_service.keyring import read_secret, read_user_refs
+from grab_service.minting import mint, seasoned
 from grab_service.references import VoucherCodes
 from grab_service.settings import STORES, Settings
 from grab_service.stores import open_vault
@@ -63,11 +63,11 @@ def load(
     'grab recover' then opens the gate for it. A stored campaign never changes.
     """
     campaign = read_file(file)
-    chosen = chosen_settings(directory, [*STORES[1:], "voucher_key_file"])
+    chosen = chosen_settings(directory, [*STORES[1:], "voucher_key_file", "pepper_file"])
     codes = VoucherCodes(read_secret("voucher_key_file", chosen.voucher_key_file))
     # The very file: who approves it has read it.
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    minted = replace(mint(campaign, codes), file_sha256=digest)
+    minted = replace(seasoned(mint(campaign, codes), read_user_refs(chosen)), file_sha256=digest)
     if asyncio.run(_load(chosen, minted, Who(request_no, token_file))):
         say(f"stored {_summary(campaign)}; 'grab recover' opens the gate for it")
     else:

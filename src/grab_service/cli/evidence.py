@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,8 +22,7 @@ from grab_service.cli.options import (
     say_json,
     say_table,
 )
-from grab_service.keyring import read_secret
-from grab_service.references import UserRefs
+from grab_service.keyring import read_user_refs
 from grab_service.settings import Settings
 from grab_service.stores import open_vault
 from ledger import certificate as certificates
@@ -109,13 +109,13 @@ def certificate(
     """Write a stock's signed certificate and the public list of its claims, which names no user."""
     chosen = chosen_settings(directory, ["database_url", "certificate_key_file"])
     key = CertificateKey.read(chosen.certificate_key_file)
-    user_ref = None
+    user_refs: tuple[str, ...] = ()
     if proof_of is not None:
         # Never among the arguments, which every user of the machine can read.
         user = sys.stdin.read() if str(proof_of) == "-" else proof_of.read_text(encoding="utf-8")
-        user_ref = UserRefs(read_secret("pepper_file", chosen.pepper_file)).of(user.strip())
+        user_refs = read_user_refs(chosen).all_of(user.strip())
     try:
-        evidence, claim_no = asyncio.run(_evidence(chosen, stock_id, user_ref))
+        evidence, claim_no = asyncio.run(_evidence(chosen, stock_id, user_refs))
     except NothingToCertify as error:
         raise Refused(str(error)) from error
     if proof_of is not None and claim_no is None:
@@ -173,8 +173,11 @@ async def _check(chosen: Settings, anchors: list[Anchor]) -> list[ChainReport]:
         return await check_chains(vault, anchors)
 
 
-async def _evidence(chosen: Settings, stock_id: str, user_ref: str | None) -> tuple[Evidence, int | None]:
+async def _evidence(chosen: Settings, stock_id: str, user_refs: Sequence[str]) -> tuple[Evidence, int | None]:
     async with open_vault(chosen) as vault:
-        row = await certificates.own_row(vault, stock_id, user_ref) if user_ref else None
+        rows = [
+            await certificates.own_row(vault, stock_id, each) for each in user_refs
+        ]  # one is of the stock's campaign
+        row = next(filter(None, rows), None)
         await seal_now(vault)
         return await certificates.evidence_of(vault, stock_id), row.row_no if row else None

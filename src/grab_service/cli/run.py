@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import getpass
 import signal
 from enum import StrEnum
@@ -16,8 +17,10 @@ from grab_service import data_dir, keyring, logs, resources, serving, settings_r
 from grab_service import up as bring_up
 from grab_service.cli.options import DataDirOption, JsonOption, chosen_settings, read_file, say, say_json
 from grab_service.data_dir import DataDir
+from grab_service.pepper_check import see_peppers
+from grab_service.references import UserRefs
 from grab_service.settings import SERVING, STORES, Settings
-from grab_service.stores import open_vault
+from grab_service.stores import StoreUnavailable, open_vault
 from ledger import admin, roles
 from ledger.exporter import Exporter
 from ledger.migrate import Migration, migrate, status
@@ -76,8 +79,15 @@ def up(
 def serve() -> None:
     """Run the API; its settings come from GRAB_* and GRAB_SETTINGS_FILE ('grab settings')."""
     chosen = settings_reader.load(SERVING)
-    keyring.load(chosen)  # now, in one sentence, rather than in each process
+    keys = keyring.load(chosen)  # now, in one sentence, rather than in each process
+    with contextlib.suppress(StoreUnavailable):  # it serves as soon as the vault answers, and then only what it can
+        asyncio.run(_see_peppers(chosen, keys.user_refs))
     serving.serve(chosen)
+
+
+async def _see_peppers(chosen: Settings, refs: UserRefs) -> None:
+    async with open_vault(chosen) as vault:
+        await see_peppers(vault, refs)
 
 
 def ledger() -> None:

@@ -1,11 +1,16 @@
 -- Note each block of addresses from which more users than expected have taken tickets on one day, with vouchers that
 -- they hold; how many signals are new.  $1 users that are still expected
 WITH crowd AS (
-    SELECT used_on, address_hash, count(*) AS users
-    FROM address_uses
-    WHERE used_on >= (now() AT TIME ZONE 'Asia/Shanghai')::date - 1
+    -- A user has a reference under each pepper that is in use.
+    SELECT used_on, address_hash, max(users) AS users
+    FROM (
+        SELECT used_on, address_hash, count(*) AS users
+        FROM address_uses
+        WHERE used_on >= (now() AT TIME ZONE 'Asia/Shanghai')::date - 1
+        GROUP BY used_on, address_hash, left(user_ref, 1)
+    ) AS of_version
     GROUP BY used_on, address_hash
-    HAVING count(*) > $1::integer
+    HAVING max(users) > $1::integer
     LIMIT 1000
 )
 INSERT INTO signals (kind, subject, begins_at, vouchers, figures)
