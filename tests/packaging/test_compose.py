@@ -47,11 +47,16 @@ def document() -> dict[str, Any]:
     return found
 
 
-def test_a_strict_reader_accepts_the_file(document: dict[str, Any]) -> None:
-    """No key is unknown, no value is of another type."""
-    services = PyCompose.from_yaml(yaml.safe_dump(document)).services
-    assert services is not None
-    assert set(services) == set(document["services"])
+@pytest.mark.parametrize("more", [None, "tls.yaml"])
+def test_a_strict_reader_accepts_the_file(document: dict[str, Any], more: str | None) -> None:
+    """No key is unknown, no value is of another type; nor with what adds TLS."""
+    services = document["services"]
+    for name, added in yaml.safe_load((SCRIPTS / more).read_text())["services"].items() if more else ():
+        for key, values in added.items():
+            services = services | {name: services[name] | {key: services[name][key] + values}}
+    accepted = PyCompose.from_yaml(yaml.safe_dump(document | {"services": services})).services
+    assert accepted is not None
+    assert set(accepted) == set(document["services"])
 
 
 @pytest.mark.parametrize(("key", "value"), [("helthcheck", {}), ("deploy", {"replicaz": 2}), ("ports", 3)])

@@ -13,6 +13,8 @@ import pytest
 import yaml
 
 from grab_service.settings import FILE_VARIABLE, Settings, variable_of
+from tests.flow.ports import free_port
+from tests.support.authority import Authority
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -76,9 +78,18 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_nginx_of_the_containers_understands_its_configuration(tmp_path: Path) -> None:
-    """A current nginx takes the files as they are, with the name that is looked up again and again."""
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_the_nginx_of_the_containers_understands_its_configuration(tmp_path: Path, *, has_tls: bool) -> None:
+    """A current nginx takes the files as they are, with and without TLS, and the name that is looked up repeatedly."""
     shutil.copytree(DEPLOY / "nginx", tmp_path, dirs_exist_ok=True)
+    tls = tmp_path / "tls.conf"
+    if has_tls:
+        certificate, key = Authority(tmp_path, "authority").sign("localhost")
+        text = tls.read_text(encoding="utf-8").replace("/etc/nginx/tls/certificate.pem", str(certificate))
+        text = re.sub(r"listen \d+", lambda _: f"listen {free_port()}", text)
+        tls.write_text(text.replace("/etc/nginx/tls/key.pem", str(key)), encoding="utf-8")
+    else:
+        tls.unlink()
     config = tmp_path / "nginx.conf"
     text = config.read_text(encoding="utf-8").replace("/dev/stderr", str(tmp_path / "log"))
     config.write_text(text.replace(" /tmp/", f" {tmp_path}/"), encoding="utf-8")
