@@ -2,6 +2,7 @@
 
 A gate that was restarted, emptied or lost its library answers closed until it has been rebuilt.  On
 one machine nobody need be called for that, since the ledger's fence makes a recovery safe at any time.
+Where the vault's policy is that two persons must agree, they are called for: nothing opens by itself.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from grab_service.gate import Gate
 from grab_service.settings import Settings
 from grab_service.stock import Stock
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
-from ledger import catalogue
+from ledger import admin, catalogue
 from ledger.recover import RecoveryFailed, RecoveryReport, recover
 
 _log = logging.getLogger(__name__)
@@ -34,15 +35,28 @@ async def stored_stocks(vault: asyncpg.Connection) -> list[Stock]:
     return [stock for document in documents.values() for stock in Campaign.from_document(document).stocks()]
 
 
-async def open_the_gate(settings: Settings, *, from_gate: bool = False) -> RecoveryReport:
-    """Rebuild the gate from the vault and open it; ``from_gate`` first refills a vault that was restored.
+async def open_the_gate(settings: Settings, *, from_gate: bool = False, deed_no: int | None = None) -> RecoveryReport:
+    """Rebuild the gate from the vault and open it.
+
+    Args:
+        settings: Where the stores are.
+        from_gate: Whether a vault that was restored is refilled first.
+        deed_no: The deed that two persons have agreed on; None where nobody need.
 
     Raises:
         RecoveryFailed: It must not be opened.
         StoreUnavailable: A store does not answer.
     """
     async with open_vault(settings) as vault, open_gate(settings) as client:
-        return await recover(vault, client, resources.library_source(), from_gate=from_gate)
+        if deed_no is None:
+            await _see_that_nobody_need_agree(vault)
+        return await recover(vault, client, resources.library_source(), from_gate=from_gate, deed_no=deed_no)
+
+
+async def _see_that_nobody_need_agree(vault: asyncpg.Connection) -> None:
+    """Leave the gate as it is where two persons must agree; a recovery would close it before the vault refuses."""
+    if await admin.must_agree(vault):
+        raise RecoveryFailed("two persons must agree on a recovery: 'grab recover' says how")
 
 
 async def keep_open(settings: Settings) -> None:
@@ -53,6 +67,7 @@ async def keep_open(settings: Settings) -> None:
             async with open_vault(settings) as vault, open_gate(settings) as client:
                 while True:
                     if not await _is_open(vault, client, library):
+                        await _see_that_nobody_need_agree(vault)
                         _log.warning("the gate is closed, rebuilding it from the ledger")
                         await recover(vault, client, library)
                     pause_s = _RETRY_S[0]

@@ -83,7 +83,12 @@ class RecoveryReport:
 
 
 async def recover(
-    connection: asyncpg.Connection, gate: redis.Redis, library: str, *, from_gate: bool = False
+    connection: asyncpg.Connection,
+    gate: redis.Redis,
+    library: str,
+    *,
+    from_gate: bool = False,
+    deed_no: int | None = None,
 ) -> RecoveryReport:
     """Rebuild the gate from the vault and open it.
 
@@ -95,6 +100,7 @@ async def recover(
         gate: To the gate.
         library: The text of the function library.
         from_gate: The vault was restored to an older point: take back the claims that the gate still holds.
+        deed_no: The deed in the journal of staff; where two must agree, the vault takes no new epoch without it.
 
     Raises:
         RecoveryFailed: The gate must not be opened.
@@ -111,7 +117,7 @@ async def recover(
         stocks = await catalogue.stock_rows(connection)
         await _catch_up(connection, gate, stocks, from_gate=from_gate)
         drained = {stock.stock_id: await _drain(connection, gate, stock) for stock in stocks}
-        stocks = await _raise_epochs(connection, gate, stocks, run_id)
+        stocks = await _raise_epochs(connection, gate, stocks, run_id, deed_no)
         rebuilt = [await rebuild_stock(connection, gate, stock) for stock in stocks]
         await rebuild_limits(connection, gate, stocks)
         if await _run_id(gate) != run_id:
@@ -190,7 +196,7 @@ async def _drain(connection: asyncpg.Connection, gate: redis.Redis, stock: Stock
 
 
 async def _raise_epochs(
-    connection: asyncpg.Connection, gate: redis.Redis, stocks: Sequence[StockRow], run_id: str
+    connection: asyncpg.Connection, gate: redis.Redis, stocks: Sequence[StockRow], run_id: str, deed_no: int | None
 ) -> list[StockRow]:
     """Raise every round's epoch above what the vault and the gate know; return the stocks under their new epochs."""
     known: dict[int, int] = {}
@@ -198,7 +204,8 @@ async def _raise_epochs(
         known[stock.round_no] = max(known.get(stock.round_no, 0), stock.epoch, await gate_epoch(gate, stock))
     async with connection.transaction():
         for round_no, epoch in _rounds(stocks):
-            if await connection.fetchval(_RAISE_EPOCH, round_no, epoch, known[round_no] + 1, run_id) is None:
+            raised = await connection.fetchval(_RAISE_EPOCH, round_no, epoch, known[round_no] + 1, run_id, deed_no)
+            if raised is None:
                 raise RecoveryFailed("another recovery has raised the epoch meanwhile: look at 'grab status'")
     return [replace(stock, epoch=known[stock.round_no] + 1, gate_run_id=run_id) for stock in stocks]
 

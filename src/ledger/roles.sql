@@ -64,7 +64,7 @@ GRANT INSERT ON campaigns, rounds, stocks, vouchers, claims, dead_letters, accou
 -- What changes at all, column by column; all else is a journal, and balances move with the rights of their owner.
 GRANT UPDATE (paused, paused_until, pause_deed_no) ON stocks TO grab_api, grab_ledger, grab_staff;
 GRANT UPDATE (sealed_at) ON rounds TO grab_ledger, grab_staff;
-GRANT UPDATE (epoch, gate_run_id) ON rounds TO grab_staff;
+GRANT UPDATE (epoch, gate_run_id, recovery_deed_no) ON rounds TO grab_staff;
 GRANT UPDATE (state, decision_no) ON merchants TO grab_api, grab_staff;
 GRANT UPDATE (revoked_at) ON clients TO grab_staff;
 GRANT UPDATE (valid_until, revoked_at) ON client_keys TO grab_staff;

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
 
 import asyncpg
 import pytest
+import redis.asyncio as redis
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from grab_service import signatures
+from grab_service import embedded, resources, signatures
+from grab_service.gate import Gate
+from grab_service.keeper import open_the_gate, stored_stocks
 from grab_service.rehearsal import RehearsalKeys
 from grab_service.settings import Settings
+from ledger.recover import RecoveryFailed
 from tests.support.rehearsals import grab
 from tests.support.staff import StaffIssuer
 
@@ -23,13 +28,14 @@ SCOPES = "admin:clients admin:fund admin:round admin:settle"
 class Office:
     """A deployment in which two persons must agree, and the tokens of its staff."""
 
-    def __init__(self, directory: Path, database_url: str) -> None:
+    def __init__(self, directory: Path, database_url: str, redis_url: str = "") -> None:
         self.directory = directory
         self.keys = RehearsalKeys(directory / "keys")
         self.keys.make()
         self.issuer = StaffIssuer(directory)
         self.settings = Settings(
             database_url=database_url,
+            redis_url=redis_url,
             two_persons=True,
             staff_jwks_file=self.issuer.jwks_file,
             **self.keys.settings(),  # type: ignore[arg-type]  # pydantic checks them
@@ -46,6 +52,20 @@ class Office:
         """Run ``grab`` as somebody of the staff."""
         who: list[str | Path] = ["--staff-token-file", self.token(by)] if by else []
         return grab(*arguments, *who, "--data-dir", self.directory)
+
+    def asked(self, action: str, target: str) -> str:
+        """Let Li ask, who cannot approve it himself, and return the number of the request."""
+        asked = self.run("admin", "request", action, target, "--reason", "needed", by="li")
+        assert asked.returncode == 0, asked.stderr
+        number = asked.stdout.strip()
+        alone = self.run("admin", "approve", number, "--reason", "checked", by="li")
+        assert (alone.returncode, "somebody else must approve" in alone.stderr) == (1, True)
+        return number
+
+    def forget_setting(self) -> None:
+        """Take the setting out of the environment; what the vault says stands."""
+        file = self.directory / "settings.toml"
+        file.write_text(file.read_text().replace("two_persons = true\n", ""))
 
     def agreed(self, action: str, target: str) -> str:
         """Let two persons agree, and return the number of the request."""
@@ -104,8 +124,7 @@ async def test_the_vault_says_that_two_must_agree_whatever_the_environment_says(
 ) -> None:
     """Whoever takes the setting out of his own settings, or names himself, gets no further."""
     assert office.run("migrate", "--two-persons").returncode == 0
-    file = office.directory / "settings.toml"
-    file.write_text(file.read_text().replace("two_persons = true\n", ""))
+    office.forget_setting()
     command = add_bank(public_key(office.directory))
     for words in (command, [*command, "--actor", "li"]):
         refused = office.run(*words)
@@ -135,6 +154,44 @@ async def test_an_approval_is_for_that_very_act(office: Office) -> None:
     refused = office.run(*command, "--request", number, by="li")
     assert refused.returncode == 1
     assert "says something else" in refused.stderr
+
+
+@pytest.mark.timeout(240)  # many commands one after the other
+async def test_two_persons_store_a_campaign_and_open_its_gate(
+    vault: asyncpg.Connection,
+    database_url: str,
+    valkey_server: embedded.Server,
+    redis_client: redis.Redis,
+    tmp_path: Path,
+) -> None:
+    """With the vault's policy alone: neither is done by one, nor approved by whoever has asked, nor done twice."""
+    office = Office(tmp_path, database_url, valkey_server.url)
+    assert office.run("migrate", "--two-persons").returncode == 0
+    office.forget_setting()
+    file = resources.default_campaign()
+    load: list[str | Path] = ["campaign", "load", file]
+    target = f"qijiang-2023 sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    refused = office.run(*load, by="li")
+    assert (refused.returncode, f"grab admin request open '{target}'" in refused.stderr) == (1, True)
+    number = office.asked("open", target)
+    assert office.run("admin", "approve", number, "--reason", "read", by="wang").returncode == 0
+    loaded = office.run(*load, "--request", number, by="li")
+    assert loaded.returncode == 0, loaded.stderr
+    with pytest.raises(RecoveryFailed, match="two persons must agree"):
+        await open_the_gate(office.settings)
+    number = office.asked("recover", "gate")
+    assert office.run("recover", "--request", number, by="li").returncode == 1
+    assert await vault.fetchval("SELECT max(epoch) FROM rounds") == 0
+    assert office.run("admin", "approve", number, "--reason", "seen", by="wang").returncode == 0
+    opened = office.run("recover", "--request", number, by="li")
+    assert opened.returncode == 0, opened.stderr
+    assert await vault.fetchval("SELECT min(epoch) FROM rounds") == 1
+    again = office.run("recover", "--request", number, by="li")
+    assert (again.returncode, "used already" in again.stderr) == (1, True)
+    stocks = await stored_stocks(vault)
+    assert all(counts.is_open for counts in await Gate(redis_client).counts(stocks))
+    done = await vault.fetch("SELECT action, subject FROM admin_deeds WHERE request_no IS NOT NULL ORDER BY deed_no")
+    assert [tuple(row) for row in done] == [("open", "li"), ("recover", "li")]
 
 
 @pytest.mark.parametrize("scope", ["admin:settle", "admin:fund"])
@@ -181,8 +238,7 @@ async def test_the_journal_cannot_be_rewritten_and_two_persons_are_a_key(
 
 async def test_a_clients_keys_are_rotated_and_revoked(vault: asyncpg.Connection, office: Office) -> None:
     """In a rehearsal one person is enough; the secret of an HMAC is written for its owner alone."""
-    file = office.directory / "settings.toml"
-    file.write_text(file.read_text().replace("two_persons = true\n", ""))
+    office.forget_setting()
     added = office.run(*add_bank(public_key(office.directory)), "--actor", "li")
     assert (added.returncode, added.stdout) == (0, "bank-1 may call with key bank-1.1\n"), added.stderr
     secret = office.directory / "bank.secret"

@@ -100,6 +100,7 @@ async def test_journals_are_append_only(books: Books, table: str, change: str, r
         ("UPDATE stocks SET quantity = quantity + 1", "voucher_belongs_to_its_stock"),
         ("UPDATE rounds SET closes_at = opens_at", "round_ends_after_it_begins"),
         ("UPDATE rounds SET round_limit = -1", "round_limit_is_not_negative"),
+        ("UPDATE rounds SET recovery_deed_no = -1", "recovery_deed_is_there"),
         ("UPDATE campaigns SET fund_fen = 0", "fund_is_positive"),
         ("UPDATE campaigns SET pepper_version = 10", "pepper_version_is_a_digit"),
         ("UPDATE campaigns SET pepper_mark = 'short'", "pepper_mark_is_short"),

@@ -16,6 +16,7 @@ from ledger import admin, catalogue, clients, money, pauses
 from ledger.admin import Action, Deed
 from ledger.money import Receipt
 from ledger.pauses import PauseRefused
+from ledger.statements import statement
 from tests.support.agreement import agreed, deed_of
 from tests.support.books import Books
 from tests.support.copied_rows import refusal_of_a_copy
@@ -189,6 +190,32 @@ async def test_a_settlement_is_the_one_that_was_asked_for(strict: asyncpg.Connec
         assert refused.value.constraint_name == "settlement_was_asked_for"
     number = await admin.request(strict, Action.SETTLE, "old-s1 until x", reason="needed", subject="li")
     await strict.execute(insert, number)
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"])
+async def test_a_round_gets_a_new_epoch_from_two_persons(strict: asyncpg.Connection, role: str) -> None:
+    """With a recovery's deed, of the last hour, and once with each; that of something else raises nothing."""
+    await strict.execute(f"SET session_replication_role = {role}")
+    number = await agreed(strict, Action.RECOVER, "gate")
+    assert await admin.begin(strict, number, Action.RECOVER, "gate", subject="li")
+    old = await strict.fetchval(
+        "INSERT INTO admin_deeds (action, target, subject, reason, request_no, at)"
+        " VALUES ('recover', 'gate', 'li', 'x', $1, now() - interval '61 min') RETURNING deed_no",
+        number,
+    )
+    [round_no] = [row.round_no for row in await catalogue.stock_rows(strict)]
+    raise_ = statement("raise_epoch")
+    good = await deed_of(strict, Action.RECOVER, "gate --from-gate")
+    wrong = [None, old, await deed_of(strict, Action.FUND, "gate"), await deed_of(strict, Action.RECOVER, "another")]
+    for deed_no in wrong:
+        with pytest.raises(asyncpg.RestrictViolationError) as refused:
+            await strict.fetchval(raise_, round_no, 0, 1, "run", deed_no)
+        assert refused.value.constraint_name == "recovery_was_agreed"
+    assert await strict.fetchval(raise_, round_no, 0, 1, "run", good) == 1
+    for deed_no in (None, good):
+        with pytest.raises(asyncpg.RestrictViolationError):
+            await strict.fetchval(raise_, round_no, 1, 2, "run", deed_no)
+    assert await strict.fetchval(raise_, round_no, 1, 2, "run", await deed_of(strict, Action.RECOVER, "gate")) == 2
 
 
 async def _stock_id(vault: asyncpg.Connection) -> str:

@@ -218,6 +218,22 @@ async def test_an_end_of_a_hold_has_its_act(reviewed: Till) -> None:
 
 @pytest.mark.parametrize("role", ["origin", "replica"])
 @pytest.mark.parametrize("table", ["holds", "hold_ends"])
+async def test_a_hold_is_of_the_voucher_that_was_asked_for(reviewed: Till, role: str, table: str) -> None:
+    """Whoever writes to the vault directly holds and releases nothing under the request for another voucher."""
+    await reviewed.vault.execute("ALTER TABLE events DISABLE TRIGGER ALL")
+    kind, step = ("HOLD", "1, 'ISSUED', 'HELD'") if table == "holds" else ("RELEASE", "2, 'HELD', 'ISSUED'")
+    version, states = step.split(", ", 1)
+    await reviewed.vault.execute(LOOSE.format(f"'{kind}'", "0", version, states))
+    await reviewed.vault.execute("ALTER TABLE events ENABLE TRIGGER ALL")
+    await reviewed.vault.execute(f"SET session_replication_role = {role}")
+    free = {"event_no": f"(SELECT event_no FROM events WHERE kind = '{kind}' AND claim_no = 3)"}  # noqa: S608  of this test
+    guard = f"{table.removesuffix('s')}_is_of_what_was_asked"
+    where = "true" if table == "holds" else "kind = 'RELEASE'"
+    assert await refusal_of_a_copy(reviewed.vault, table, where, free) == guard
+
+
+@pytest.mark.parametrize("role", ["origin", "replica"])
+@pytest.mark.parametrize("table", ["holds", "hold_ends"])
 async def test_holds_are_append_only(reviewed: Till, role: str, table: str) -> None:
     """Not even a superuser who poses as a replica rewrites who agreed on what."""
     await reviewed.vault.execute(f"SET session_replication_role = {role}")

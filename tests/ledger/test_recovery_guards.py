@@ -131,5 +131,5 @@ async def test_an_epoch_is_raised_from_the_one_that_was_read(books: Books) -> No
     stocks = await books.rows()
     await books.vault.execute("UPDATE rounds SET epoch = epoch + 1")
     with pytest.raises(RecoveryFailed, match="another recovery has raised the epoch"):
-        await recover._raise_epochs(books.vault, books.client, stocks, "a server")
+        await recover._raise_epochs(books.vault, books.client, stocks, "a server", None)
     assert (await books.row()).epoch == stocks[0].epoch + 1

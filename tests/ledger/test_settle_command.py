@@ -157,6 +157,27 @@ async def test_a_period_is_frozen_by_one_and_paid_by_another(till: Till, office:
 
 
 @pytest.mark.timeout(240)  # many commands one after the other
+async def test_names_among_the_arguments_are_no_persons_where_the_vault_wants_two(till: Till, office: Office) -> None:
+    """Whoever takes the setting out of his own settings still shows a token for each of them."""
+    await _trade(till)
+    assert office.run("migrate", "--two-persons").returncode == 0
+    office.forget_setting()
+    until = instants.from_datetime(datetime.now(UTC) + timedelta(milliseconds=1))
+    campaign_id = till.books.campaign.campaign_id
+    freeze = ["settle", "--campaign", campaign_id, "--until", until, "--out", str(office.directory)]
+    named = office.run(*freeze, "--by", "li")
+    assert (named.returncode, "GRAB_STAFF_TOKEN" in named.stderr) == (1, True)
+    frozen = office.run(*freeze, by="li")
+    assert frozen.returncode == 0, frozen.stderr
+    approve = ["settle", "approve", f"{campaign_id}-s1", "--reason", "checked"]
+    for alone in (office.run(*approve, "--by", "wang"), office.run(*approve, by="li")):
+        assert alone.returncode == 1
+    assert await till.vault.fetchval("SELECT count(*) FROM settlement_payouts") == 0
+    paid = office.run(*approve, by="wang")
+    assert paid.returncode == 0, paid.stderr
+
+
+@pytest.mark.timeout(240)  # many commands one after the other
 async def test_a_comparison_says_what_differs(till: Till, office: Office) -> None:
     """Exit code 1 with the differences as files, and the payout waits; 0 when both sides agree."""
     await _trade(till)

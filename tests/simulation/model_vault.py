@@ -252,7 +252,7 @@ class ModelVault:
         own.letters += zip(stream_ids, reasons, digests, strict=True)
 
     def _raise_epoch(self, session: Session, own: Transaction, args: Sequence[Any]) -> Any:
-        _, expected, epoch, run_id = args
+        _, expected, epoch, run_id, _ = args
         others = self._others(session)
         if any(other.shares_round or other.epoch is not None for other in others):
             return BLOCKED

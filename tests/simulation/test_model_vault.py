@@ -94,7 +94,7 @@ async def test_the_model_records_as_the_statements_do(vault: asyncpg.Connection,
     for _ in range(_BATCHES):
         [row] = await catalogue.stock_rows(vault)
         if row.epoch == 0 or chance.random() < 0.1:
-            raised = (row.round_no, row.epoch - chance.choice((0, 0, 0, 1)), row.epoch + 1, "run")
+            raised = (row.round_no, row.epoch - chance.choice((0, 0, 0, 1)), row.epoch + 1, "run", None)
             real = await vault.fetchval(statement("raise_epoch"), *raised)
             assert await asyncio.to_thread(world.raise_epoch, *raised) == real
             continue

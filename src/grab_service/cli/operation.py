@@ -183,8 +183,9 @@ async def _recover(
 ) -> RecoveryReport:
     target = "gate --from-gate" if from_gate else "gate"
     async with permitted(chosen, Action.RECOVER, target, Who(request_no, token_file)) as permit:
-        await permit.write_down()  # before: a recovery takes as long as it takes, and every step of it stands
-    return await open_the_gate(chosen, from_gate=from_gate)
+        # Before: a recovery takes as long as it takes, and every step of it stands.
+        deed_no = await permit.write_down()
+    return await open_the_gate(chosen, from_gate=from_gate, deed_no=deed_no)
 
 
 async def _decide(chosen: Settings, stock_id: str, reason: str | None, who: Who, *, is_paused: bool) -> Pause:

@@ -21,7 +21,7 @@ from grab_service.periods import end_of
 from grab_service.settings import Settings
 from grab_service.settlement_files import differences_of, files_of, write_files
 from grab_service.stores import open_vault
-from ledger import comparison, settlement
+from ledger import admin, comparison, settlement
 from ledger.admin import Action
 from ledger.comparison import Comparison, Key, Verdict
 from ledger.seal import seal_now
@@ -173,7 +173,9 @@ def show(settlement_id: SettlementId, *, directory: DataDirOption = None, as_jso
 
 
 def _who(chosen: Settings, token_file: Path | None, by: str) -> str:
-    return subject(chosen, Action.SETTLE, token_file) if chosen.two_persons else by
+    """Return who acts: where two must agree, also if the vault alone says so, the subject of his token."""
+    must_agree = chosen.two_persons or asyncio.run(_must_agree(chosen))
+    return subject(chosen, Action.SETTLE, token_file) if must_agree else by
 
 
 def _tell_files(found: Settlement, paths: list[Path], *, as_json: bool) -> None:
@@ -226,6 +228,11 @@ def _compared(found: Settlement, seen: Comparison) -> dict[str, Any]:
         for each in seen.differences
     ]
     return {"settlement_id": found.settlement_id, "agreeing": seen.agreeing, **totals, "differences": listed}
+
+
+async def _must_agree(chosen: Settings) -> bool:
+    async with open_vault(chosen) as vault:
+        return await admin.must_agree(vault)
 
 
 async def _freeze(
