@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import redis.asyncio as redis
 
-from grab_service import keyring, resources
+from grab_service import keyring, policy, resources
 from grab_service.findings import Finding, Verdict
 from grab_service.gate import Gate
 from grab_service.keyring import KeyringInvalid
@@ -187,6 +187,8 @@ def _two_persons(settings: Settings, *, is_policy: bool) -> Finding:
     if settings.rehearsal:
         return _pass(name, "not needed in a rehearsal")
     advice = "run 'grab migrate --two-persons'"
+    if policy.asks_for_two(settings):
+        return _fail(name, "API and workers do not start where one alone may open, pay and recover", advice)
     return Finding(name, Verdict.WARN, "one alone may open, pay and recover", advice)
 
 

@@ -173,6 +173,13 @@ class Settings(LimitSettings):
     two_persons: Annotated[
         bool, Field(description="Whether grave acts of staff need a request and somebody else's approval.")
     ] = False
+    one_person: Annotated[
+        bool,
+        Field(
+            description="Whether one person is enough for grave acts; if not, API and workers run in a rehearsal only, "
+            "or with a vault that asks for two."
+        ),
+    ] = False
     staff_jwks_file: Annotated[
         Path | None,
         Field(description="Public keys of staff tokens, a JSON Web Key Set; none in common with the app's."),

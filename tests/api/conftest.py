@@ -182,6 +182,7 @@ def make_site(
             confirm_timeout_ms=15_000,
             gate_timeout_ms=10_000,
             rehearsal=True,
+            one_person=True,  # for those who serve outside a rehearsal
             **rehearsal.settings(),  # type: ignore[arg-type]  # pydantic checks them
         )
         keys = keyring.load(settings)

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 from grab_service import gate as gates
-from grab_service import resources, snapshot
+from grab_service import policy, resources, snapshot
 from grab_service.addresses import Proxies
 from grab_service.admission import Memory, Misses, Rate
 from grab_service.api import trust
@@ -139,6 +139,7 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
         self._not_served: set[str] = set()  # told once
+        self._has_policy = not policy.asks_for_two(settings)
 
     async def start(self) -> None:
         """Connect, and keep everything current from now on; a store that is down is waited for."""
@@ -213,19 +214,29 @@ class Service:
         while True:
             try:
                 documents, rows, peppers = await self.vault.campaigns()
+                is_permitted = await self._is_permitted()
             except VaultUnavailable as error:
                 if self.vault_answers:
                     _log.warning("the ledger's database does not answer: %s", error)
                 self.vault_answers = False
             else:
                 self.vault_answers = True
-                served = self._with_pepper([each for each in peppers if each.campaign_id in documents])
+                served = self._with_pepper([each for each in peppers if is_permitted and each.campaign_id in documents])
                 if served.keys() != self.campaigns.keys():
                     self._take_in({name: Campaign.from_document(documents[name]) for name in served}, served)
                 for row in rows:
                     if row.stock_id in self.counters:
                         self.counters[row.stock_id].vault_epoch = row.epoch
             await asyncio.sleep(self.settings.catalogue_refresh_ms / 1000)
+
+    async def _is_permitted(self) -> bool:
+        """Whether anything may be served, as far as the vault's policy goes, which is never lowered."""
+        if not self._has_policy:
+            self._has_policy = await self.vault.two_must_agree()
+            if not self._has_policy and policy.ONE_ALONE not in self._not_served:
+                self._not_served.add(policy.ONE_ALONE)
+                _log.error("nothing is served: %s", policy.ONE_ALONE)
+        return self._has_policy
 
     async def _count_used(self) -> None:
         while True:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import asyncpg
 
-from ledger import catalogue, figures, merchants
+from ledger import admin, catalogue, figures, merchants
 from ledger.catalogue import CampaignPepper, ClaimRow, StockRow
 from ledger.merchants import Page, Search
 
@@ -56,6 +56,11 @@ class Vault:
                 await catalogue.stock_rows(connection),
                 await catalogue.peppers(connection),
             )
+
+    async def two_must_agree(self) -> bool:
+        """Whether the vault asks two persons for grave acts."""
+        async with self.connection() as connection:
+            return await admin.must_agree(connection)
 
     async def used_vouchers(self) -> int:
         """Return how many vouchers are used."""

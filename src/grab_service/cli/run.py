@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
+import logging
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -13,9 +14,9 @@ from typing import Annotated
 import typer
 import uvloop
 
-from grab_service import data_dir, keyring, logs, resources, serving, settings_reader
+from grab_service import data_dir, keyring, logs, policy, resources, serving, settings_reader
 from grab_service import up as bring_up
-from grab_service.cli.options import DataDirOption, JsonOption, chosen_settings, read_file, say, say_json
+from grab_service.cli.options import DataDirOption, JsonOption, Refused, chosen_settings, read_file, say, say_json
 from grab_service.data_dir import DataDir
 from grab_service.pepper_check import see_peppers
 from grab_service.references import UserRefs
@@ -26,6 +27,10 @@ from ledger.exporter import Exporter
 from ledger.migrate import Migration, migrate, status
 from ledger.signals import Thresholds
 from ledger.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+_LOOK_AGAIN_S = 1.0
 
 
 class Server(StrEnum):
@@ -65,6 +70,11 @@ def up(
     """
     logs.configure()
     chosen = settings_reader.load(host=host, port=port, workers=workers, server=server and server.value)
+    if chosen.jwks_file and not chosen.one_person:
+        raise Refused(
+            "'grab up' opens and recovers by itself: before real users it needs GRAB_ONE_PERSON=true; "
+            "where two persons must agree, run the parts by themselves"
+        )
     asyncio.run(
         bring_up.up(
             data=DataDir(directory.resolve()),
@@ -82,6 +92,8 @@ def serve() -> None:
     keys = keyring.load(chosen)  # now, in one sentence, rather than in each process
     with contextlib.suppress(StoreUnavailable):  # it serves as soon as the vault answers, and then only what it can
         asyncio.run(_see_peppers(chosen, keys.user_refs))
+        if asyncio.run(policy.forbids_start(chosen)):
+            raise Refused(policy.ONE_ALONE)
     serving.serve(chosen)
 
 
@@ -95,7 +107,8 @@ def ledger() -> None:
     chosen = settings_reader.load(STORES)
     keyring.refuse_weak_passwords(chosen)
     logs.configure(chosen.log_format)
-    uvloop.run(_work(chosen))
+    if uvloop.run(_work(chosen)):
+        raise Refused(policy.ONE_ALONE)
 
 
 def _thresholds(chosen: Settings) -> Thresholds:
@@ -109,7 +122,8 @@ def _thresholds(chosen: Settings) -> Thresholds:
     )
 
 
-async def _work(chosen: Settings) -> None:
+async def _work(chosen: Settings) -> bool:
+    """Work until a signal comes; True at once if the vault's policy forbids it."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -118,7 +132,23 @@ async def _work(chosen: Settings) -> None:
         if chosen.ledger_metrics_port:
             exporter = Exporter(worker, chosen.redis_url, chosen.host, chosen.ledger_metrics_port)
             tasks.create_task(exporter.run(stop), name="exporter")
-        await worker.run(stop)
+        if is_forbidden := await _is_forbidden(chosen, stop):
+            stop.set()
+        else:
+            await worker.run(stop)
+    return is_forbidden
+
+
+async def _is_forbidden(chosen: Settings, stop: asyncio.Event) -> bool:
+    """Whether the vault's policy forbids to work; a vault that does not answer is waited for."""
+    while not stop.is_set():
+        try:
+            return await policy.forbids_start(chosen)
+        except StoreUnavailable as error:
+            _log.warning("waiting for the vault: %s", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _LOOK_AGAIN_S)
+    return False
 
 
 def migrate_vault(
