@@ -10,6 +10,7 @@ import pytest
 
 from ledger import roles
 from ledger.audit import audit
+from ledger.lockouts import lockouts, unlock
 from ledger.seal import seal_now
 from tests.api.conftest import Site
 from tests.api.test_ops import staff
@@ -221,7 +222,7 @@ async def test_claims_and_payments_work_under_the_roles(part_urls: dict[str, str
     await site.recover()
     site.settings = site.settings.model_copy(update={"database_url": part_urls[roles.LEDGER]})
     site.start_worker()
-    api = await site.serve(database_url=part_urls[roles.API])
+    api = await site.serve(database_url=part_urls[roles.API], unknown_codes_day_max=1)
     path = f"/v1/stocks/{site.stock_id}/claims"
     claim = await api.post(path, headers=site.bearer("u1"))
     assert claim.status_code == 201, claim.text
@@ -242,6 +243,10 @@ async def test_claims_and_payments_work_under_the_roles(part_urls: dict[str, str
     assert undone.status_code == 200, undone.text
     pause = await api.post(f"/v1/admin/stocks/{site.stock_id}/pause", json={"reason": "x"}, headers=staff(site))
     assert pause.status_code == 200, pause.text
+    guess = payment | {"out_request_no": new_number(), "voucher_code": "0" * 17}
+    assert (await api.post("/v1/redemptions", json=guess, headers=till)).status_code == 404
+    [locked] = await lockouts(site.vault, 10)
+    assert await unlock(site.vault, locked.caller, locked.merchant_no, subject="li", reason="x")
     assert await seal_now(site.vault)
     report = await audit(site.vault, site.client)
     assert report.ok, [each for each in report.invariants if not each.ok]
