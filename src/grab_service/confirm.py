@@ -8,16 +8,16 @@ watermark has passed: no task, no timer and no query for each of them.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
+from bisect import insort
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import redis.asyncio as redis
 
-from grab_service.gate import Gate, GateUnavailable, Holding, Progress, StreamId
+from grab_service.gate import Answer, Gate, GateUnavailable, Holding, Progress, StreamId
 from grab_service.stock import Stock
 
 _log = logging.getLogger(__name__)
@@ -29,19 +29,29 @@ _START = StreamId(0, 0)
 
 
 class Outcome(Enum):
-    """What became of a winner's entry."""
+    """What became of a claim that the gate has answered."""
 
+    NOT_HELD = auto()  # the user holds nothing, so there was nothing to wait for
     COMMITTED = auto()  # in the ledger
     REFUSED = auto()  # the ledger refused it: only a recovery can decide
     EPOCH_OVER = auto()  # a recovery came between: ask the gate again
     LATE = auto()  # the ledger has not answered in time
 
 
-class _Waiter(NamedTuple):
-    stream_id: StreamId
-    order: int  # makes entries of the heap comparable when a user waits twice
-    epoch: int
-    future: asyncio.Future[Outcome]
+class Settled(NamedTuple):
+    """A claim that has been decided.
+
+    Attributes:
+        answer: The gate's.
+        outcome: What the ledger did with the entry of what the user holds.
+    """
+
+    answer: Answer
+    outcome: Outcome
+
+
+# An entry, a number that tells those of a user who waits twice apart, the answer that it came with, who waits.
+_Waiter = tuple[StreamId, int, Answer, asyncio.Future[Settled]]
 
 
 class Confirmations:
@@ -49,16 +59,22 @@ class Confirmations:
 
     Args:
         timeout_s: How long one may wait before the answer is LATE.
+        waits_for_ledger: Whether anybody waits at all (``GRAB_ACK=ledger``).
+
+    Attributes:
+        vault_epoch: The stock's epoch as the ledger last told it; a gate that is behind it is not believed.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, *, waits_for_ledger: bool = True) -> None:
+        self.vault_epoch = 0
         self._timeout_s = timeout_s
+        self._waits_for_ledger = waits_for_ledger
         self._loop = asyncio.get_running_loop()
         self._epoch = 0
         self._committed = _START
         self._refused: set[StreamId] = set()
         self._by_id: list[_Waiter] = []
-        self._by_deadline: deque[tuple[float, asyncio.Future[Outcome]]] = deque()
+        self._by_deadline: deque[tuple[float, Answer, asyncio.Future[Settled]]] = deque()
         self._order = 0
 
     @property
@@ -72,25 +88,28 @@ class Confirmations:
         return len(self._by_id)
 
     def is_committed(self, holding: Holding, gate_epoch: int) -> bool:
-        """Whether the entry of ``holding`` is known to be in the ledger, the gate being at ``gate_epoch``.
+        """Whether nobody has to wait for the entry of ``holding`` any more, the gate being at ``gate_epoch``.
 
-        A holding of an earlier epoch was rebuilt from the ledger, so it is.
+        A holding of an earlier epoch was rebuilt from the ledger, so it is there.
         """
-        if holding.epoch < gate_epoch:
+        if holding.epoch < gate_epoch or not self._waits_for_ledger:
             return True
         return self._epoch == holding.epoch and holding.stream_id <= self._committed and not self._is_refused(holding)
 
-    def wait(self, holding: Holding) -> asyncio.Future[Outcome]:
-        """Return a future of what becomes of an entry of the gate's current epoch."""
-        future: asyncio.Future[Outcome] = self._loop.create_future()
-        outcome = self._outcome_of(holding.epoch, holding.stream_id)
+    def settle(self, answer: Answer, claim: asyncio.Future[Settled]) -> None:
+        """Settle a claim that the gate has answered: at once, or as soon as it is known what became of its entry."""
+        outcome = self._known(answer)
         if outcome is not None:
-            future.set_result(outcome)
-            return future
+            claim.set_result(Settled(answer, outcome))
+            return
+        holding = cast("Holding", answer.holding)  # else the outcome was known
         self._order += 1
-        heapq.heappush(self._by_id, _Waiter(holding.stream_id, self._order, holding.epoch, future))
-        self._by_deadline.append((self._loop.time() + self._timeout_s, future))
-        return future
+        waiter = (holding.stream_id, self._order, answer, claim)
+        if not self._by_id or self._by_id[-1] < waiter:  # winners come in the order of their entries, repeats do not
+            self._by_id.append(waiter)
+        else:
+            insort(self._by_id, waiter)
+        self._by_deadline.append((self._loop.time() + self._timeout_s, answer, claim))
 
     def advance(self, progress: Progress) -> None:
         """Take in how far the ledger is, and wake those whom it concerns."""
@@ -100,14 +119,15 @@ class Confirmations:
             self._epoch, self._committed, self._refused = progress.epoch, _START, set()
         self._committed = max(self._committed, progress.committed)
         self._refused |= progress.refused
-        while self._by_id:
-            waiter = self._by_id[0]
-            outcome = self._outcome_of(waiter.epoch, waiter.stream_id)
-            if outcome is None and not waiter.future.done():
-                break
-            heapq.heappop(self._by_id)
-            if outcome is not None and not waiter.future.done():
-                waiter.future.set_result(outcome)
+        decided = 0
+        for _, _, answer, claim in self._by_id:
+            outcome = self._known(answer)
+            if not claim.done():
+                if outcome is None:
+                    break
+                claim.set_result(Settled(answer, outcome))
+            decided += 1
+        del self._by_id[:decided]
 
     def sweep(self) -> None:
         """Answer LATE to those who have waited for too long, and forget those who wait no more.
@@ -115,13 +135,22 @@ class Confirmations:
         Winners ask again and again while the ledger is away: what is kept is at most twice those who wait.
         """
         now = self._loop.time()
-        while self._by_deadline and (self._by_deadline[0][1].done() or self._by_deadline[0][0] <= now):
-            _, future = self._by_deadline.popleft()
-            if not future.done():
-                future.set_result(Outcome.LATE)
+        while self._by_deadline and (self._by_deadline[0][2].done() or self._by_deadline[0][0] <= now):
+            _, answer, claim = self._by_deadline.popleft()
+            if not claim.done():
+                claim.set_result(Settled(answer, Outcome.LATE))
         if len(self._by_id) > 2 * len(self._by_deadline):
-            self._by_id = [waiter for waiter in self._by_id if not waiter.future.done()]
-            heapq.heapify(self._by_id)
+            self._by_id = [waiter for waiter in self._by_id if not waiter[3].done()]
+
+    def _known(self, answer: Answer) -> Outcome | None:
+        holding = answer.holding
+        if holding is None:
+            return Outcome.NOT_HELD
+        if answer.epoch < self.vault_epoch:
+            return Outcome.EPOCH_OVER
+        if not self._waits_for_ledger or holding.epoch < answer.epoch:
+            return Outcome.COMMITTED
+        return self._outcome_of(holding.epoch, holding.stream_id)
 
     def _is_refused(self, holding: Holding) -> bool:
         return holding.stream_id in self._refused

@@ -2,7 +2,8 @@
 
 While one call is in flight, arrivals queue up; the next call takes them all, in order of arrival.
 So the gate is asked once for many users exactly when there are many, and a request costs a
-future, not a task or a round trip.
+future, not a task or a round trip.  That future is handed on with the gate's answer: a winner's
+waits for the ledger as well, and his request is woken once.
 
 A call that fails is told to everybody who was here when it began, so nobody waits for more than
 the rest of one call and the whole of the next, however many are waiting.
@@ -15,19 +16,23 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from grab_service.gate import Answer, Gate, GateUnavailable, Letter
 from grab_service.stock import Stock
 
 _log = logging.getLogger(__name__)
 
+Settled = TypeVar("Settled")  # what a claim's future gives in the end
 
-class Desk:
+
+class Desk(Generic[Settled]):
     """Brings the claims of one stock to the gate, at most one call at a time.
 
     Args:
         gate: The gate.
         stock: The stock.
+        hand_on: Gets each answer and the future of its claim, which it is to settle, now or later.
         interval_s: A call begins so long after the one before it, unless a whole batch waits: in a rush fewer
             and larger calls cost both sides less, and a claim that comes alone is not held up.
         batch_max: Users a call may carry.
@@ -41,6 +46,7 @@ class Desk:
         self,
         gate: Gate,
         stock: Stock,
+        hand_on: Callable[[Answer, asyncio.Future[Settled]], None],
         *,
         interval_s: float,
         batch_max: int,
@@ -50,29 +56,30 @@ class Desk:
     ) -> None:
         self._gate = gate
         self._stock = stock
+        self._hand_on = hand_on
         self._interval_s = interval_s
         self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._on_sold_out = on_sold_out
         self._observe = observe
-        self._waiting: deque[tuple[str, asyncio.Future[Answer]]] = deque()
+        self._waiting: deque[tuple[str, asyncio.Future[Settled]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._serving: asyncio.Task[None] | None = None
 
-    def claim(self, user_ref: str) -> asyncio.Future[Answer] | None:
-        """Queue a claim; the future gives the gate's answer or raises why there is none.
+    def claim(self, user_ref: str) -> asyncio.Future[Settled] | None:
+        """Queue a claim; the future gives what the gate's answer came to or raises why there is none.
 
         ``GateUnavailable`` is raised within twice the gate's timeout; anything else is a defect, which is logged
         here. Returns None when too many claims are waiting already.
         """
         if len(self._waiting) >= self._waiting_max:
             return None
-        answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._waiting.append((user_ref, answer))
+        settled: asyncio.Future[Settled] = self._loop.create_future()
+        self._waiting.append((user_ref, settled))
         if self._serving is None:
             # The task begins in the next turn of the loop, when all that has arrived in this one is queued.
             self._serving = self._loop.create_task(self._serve())
-        return answer
+        return settled
 
     async def _serve(self) -> None:
         try:
@@ -88,7 +95,7 @@ class Desk:
         finally:
             self._serving = None
 
-    async def _ask(self, batch: list[tuple[str, asyncio.Future[Answer]]]) -> None:
+    async def _ask(self, batch: list[tuple[str, asyncio.Future[Settled]]]) -> None:
         behind, asked_at_s = len(self._waiting), time.monotonic()
         try:
             answers = await self._gate.claim(self._stock, [user_ref for user_ref, _ in batch])
@@ -102,6 +109,6 @@ class Desk:
             return
         for (_, future), answer in served:
             if not future.done():
-                future.set_result(answer)
+                self._hand_on(answer, future)
         if served[-1][1].letter == Letter.SOLD_OUT:
             self._on_sold_out(self._stock.stock_id, served[-1][1].epoch, asked_at_s)

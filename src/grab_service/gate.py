@@ -74,8 +74,8 @@ class Holding(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Holding:
         """Read ``claim_no:epoch:ms-seq``."""
-        claim_no, epoch, stream_id = text.split(":")
-        return cls(int(claim_no), int(epoch), StreamId.parse(stream_id))
+        claim_no, epoch, ms, seq = map(int, text.replace("-", ":").split(":"))
+        return cls(claim_no, epoch, StreamId(ms, seq))
 
 
 class Answer(NamedTuple):

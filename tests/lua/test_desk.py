@@ -19,6 +19,11 @@ from tests.support.wait import wait_until
 StockOf = Callable[..., Stock]
 
 
+def tell(answer: Answer, claim: asyncio.Future[Answer]) -> None:
+    """Settle a claim with the gate's answer alone."""
+    claim.set_result(answer)
+
+
 class CountingGate(Gate):
     """The real gate, noting the size of each call and how many run at once."""
 
@@ -43,7 +48,7 @@ async def test_claims_that_arrive_together_travel_together(shelf: Shelf, stock_o
     """A thousand claims of one turn of the loop make a few calls, one after the other, and each its own answer."""
     stock = await shelf.stand(stock_of(quantity=300))
     gate = CountingGate(shelf.client)
-    desk = Desk(gate, stock, interval_s=0, batch_max=256, waiting_max=10_000)
+    desk = Desk(gate, stock, tell, interval_s=0, batch_max=256, waiting_max=10_000)
     futures = [desk.claim(f"u{number}") for number in range(1000)]
     answers = await asyncio.gather(*(future for future in futures if future is not None))
     assert Counter(answer.letter for answer in answers) == {"W": 300, "S": 700}
@@ -55,7 +60,7 @@ async def test_claims_that_arrive_together_travel_together(shelf: Shelf, stock_o
 async def test_a_full_desk_turns_claims_away_at_once(shelf: Shelf, stock_of: StockOf) -> None:
     """Beyond the bound there is no queue, and those who wait are served all the same."""
     stock = await shelf.stand(stock_of(quantity=3))
-    desk = Desk(shelf.gate, stock, interval_s=0, batch_max=10, waiting_max=2)
+    desk = Desk(shelf.gate, stock, tell, interval_s=0, batch_max=10, waiting_max=2)
     first, second, third = desk.claim("a"), desk.claim("b"), desk.claim("c")
     assert third is None
     assert first is not None
@@ -66,7 +71,7 @@ async def test_a_full_desk_turns_claims_away_at_once(shelf: Shelf, stock_of: Sto
 async def test_a_claim_that_was_given_up_still_counts_for_the_user(shelf: Shelf, stock_of: StockOf) -> None:
     """A caller who hangs up has claimed all the same: asking again gives the voucher."""
     stock = await shelf.stand(stock_of())
-    desk = Desk(shelf.gate, stock, interval_s=0, batch_max=10, waiting_max=10)
+    desk = Desk(shelf.gate, stock, tell, interval_s=0, batch_max=10, waiting_max=10)
     gone, here = desk.claim("a"), desk.claim("b")
     assert gone is not None
     assert here is not None
@@ -80,7 +85,7 @@ async def test_a_claim_that_was_given_up_still_counts_for_the_user(shelf: Shelf,
 async def test_an_unreachable_gate_is_told_to_everyone_who_waits(stock_of: StockOf) -> None:
     """Every claim of the batch gets the error, in bounded time, and the desk works on."""
     client = gates.connect("unix:///nonexistent/valkey.sock", timeout_ms=200)
-    desk = Desk(Gate(client), stock_of(), interval_s=0, batch_max=10, waiting_max=10)
+    desk = Desk(Gate(client), stock_of(), tell, interval_s=0, batch_max=10, waiting_max=10)
     for _ in range(2):
         futures = [desk.claim(user) for user in ("a", "b")]
         for future in futures:
@@ -117,7 +122,7 @@ async def test_one_failing_call_answers_all_who_waited_when_it_began(
 ) -> None:
     """Five batches are told by one call and not by five; who came during that call has one of his own."""
     gate = HangingGate(shelf.client, error)
-    desk = Desk(gate, stock_of(), interval_s=0, batch_max=10, waiting_max=100)
+    desk = Desk(gate, stock_of(), tell, interval_s=0, batch_max=10, waiting_max=100)
     before = [desk.claim(f"u{number}") for number in range(50)]
     await wait_until(lambda: gate.calls == 1, "the first call is under way")
     during = [desk.claim(f"v{number}") for number in range(30)]

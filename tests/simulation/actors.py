@@ -20,7 +20,7 @@ import ledger.watch
 from grab_service.admission import Memory
 from grab_service.api.claims import Claims
 from grab_service.api.counter import Counter
-from grab_service.confirm import Confirmations
+from grab_service.confirm import Confirmations, Settled
 from grab_service.confirm import Watch as Listener
 from grab_service.crowd import Crowd
 from grab_service.desk import Desk
@@ -226,16 +226,14 @@ class SmallCounter:
     Attributes:
         desk: The desk.
         confirmations: The winners who wait.
-        vault_epoch: The round's epoch as the ledger last told it.
         memory: What the process knows without asking.
     """
 
     stock = STOCK
 
-    def __init__(self, desk: Desk, confirmations: Confirmations, memory: Memory) -> None:
+    def __init__(self, desk: Desk[Settled], confirmations: Confirmations, memory: Memory) -> None:
         self.desk = desk
         self.confirmations = confirmations
-        self.vault_epoch = 0
         self.memory = memory
         self.opens_ms = 0
         self.opens_at = ""
@@ -278,12 +276,11 @@ class Api:
         process = current_process()
         client = self._actors.gate_client(process)
         gate = Gate(client)
-        desk = Desk(gate, STOCK, interval_s=_INTERVAL_S, batch_max=4, waiting_max=100)
         waiting = Confirmations(_CONFIRM_S)
+        desk = Desk(gate, STOCK, waiting.settle, interval_s=_INTERVAL_S, batch_max=4, waiting_max=100)
         memory = StubbornMemory(_MEMORY_S, 2) if self._forgets_epochs else Memory(_MEMORY_S, 2)
         self._counter = SmallCounter(desk, waiting, memory)
         self._claims = Claims.__new__(Claims)  # who may ask, and how often, is decided before
-        self._claims.waits_for_ledger = True
         watch = process.create_task(Listener(client, gate, {STOCK.stock_id: (STOCK, waiting)}).run())
         look = process.create_task(self._look(process, gate, memory))
         try:
@@ -309,7 +306,7 @@ class Api:
                 async with self._actors.vault_session(process, is_bounded=False) as vault:
                     while True:
                         [row] = await catalogue.stock_rows(vault)
-                        counter.vault_epoch = row.epoch
+                        counter.confirmations.vault_epoch = row.epoch
                         await pause(asyncio.Event(), 2 * _LOOK_S)
             except TROUBLE:
                 await pause(asyncio.Event(), _LOOK_S)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from math import ceil
+from typing import Any
 
 from grab_service.admission import Rate
 from grab_service.api import problems
@@ -21,7 +22,7 @@ from grab_service.api.reply import NO_STORE, Reply
 from grab_service.api.scopes import CLAIM_ROUTE, TABLE
 from grab_service.auth import Authenticator
 from grab_service.confirm import Outcome
-from grab_service.gate import Answer, GateUnavailable, Holding, Letter
+from grab_service.gate import GateUnavailable, Holding, Letter
 from grab_service.identity import Distrust, Identity
 
 _ASKS_MAX = 3  # a recovery between claim and confirmation makes a request ask again, this often at most
@@ -51,7 +52,6 @@ class Claims:
         counters: The stocks by id; grows when a campaign is loaded while the process runs.
         authenticator: Says who is asking.
         rate: Says who asks too often.
-        waits_for_ledger: Whether a winner's answer waits for the ledger's commit (``GRAB_ACK=ledger``).
         by_ticket_only: Whether a claim needs a ticket, since only for one a proof of presence was shown.
     """
 
@@ -61,13 +61,11 @@ class Claims:
         authenticator: Authenticator,
         rate: Rate,
         *,
-        waits_for_ledger: bool,
         by_ticket_only: bool,
     ) -> None:
         self._counters = counters
         self._authenticator = authenticator
         self._rate = rate
-        self.waits_for_ledger = waits_for_ledger
         self._by_ticket_only = by_ticket_only
 
     def answer_at_once(self, stock_id: str, incoming: Incoming, now_s: float) -> Reply | str:
@@ -100,18 +98,18 @@ class Claims:
             return problems.reply(Code.SIGN_ERROR, request_id, language, detail=Distrust.PEPPER.value)
         return self._recall(counter, user_ref, now_s, language, request_id) or user_ref
 
-    async def ask(self, stock_id: str, user_ref: str, incoming: Incoming) -> Reply:
+    def ask(self, stock_id: str, user_ref: str, incoming: Incoming) -> Coroutine[Any, Any, Reply]:
         """Answer a claim that could not be answered at once."""
-        return await self._claim(self._counters[stock_id], user_ref, incoming.language, incoming.request_id)
+        return self._claim(self._counters[stock_id], user_ref, incoming.language, incoming.request_id)
 
     def _recall(self, counter: Counter, user_ref: str, now_s: float, language: str, request_id: str) -> Reply | None:
         """Answer from what this process knows; None if the gate must be asked."""
         memory = counter.memory
         known = memory.recall(user_ref, now_s)
-        if known is None or memory.epoch < counter.vault_epoch:
+        if known is None or memory.epoch < counter.confirmations.vault_epoch:
             return None
         if isinstance(known, Holding):
-            if self.waits_for_ledger and not counter.confirmations.is_committed(known, memory.epoch):
+            if not counter.confirmations.is_committed(known, memory.epoch):
                 return None
             return Reply(200, counter.voucher_body(known, replayed=True))
         opens_in_s = memory.opens_in_s(now_s) if known is Letter.NOT_STARTED else 0.0
@@ -124,16 +122,15 @@ class Claims:
             if queued is None:
                 return busy(Ending.BUSY_QUEUE, request_id, language, "Too many claims are waiting.")
             try:
-                answer = await queued
+                answer, outcome = await queued
             except GateUnavailable:
                 return busy(Ending.BUSY_GATE, request_id, language, "The gate did not answer.")
-            if answer.epoch < counter.vault_epoch:
+            if answer.epoch < counter.confirmations.vault_epoch:
                 return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate is being recovered.")
             if answer.holding is None:
                 opens_in_s = (counter.opens_ms - answer.now_ms) / 1000
                 return _refusal(answer.letter, counter, opens_in_s, request_id, language)
             has_won = has_won or answer.letter == Letter.WON
-            outcome = await self._confirmed(counter, answer)
             if outcome is Outcome.COMMITTED:
                 counter.memory.remember_winner(user_ref, answer.holding)
                 body = counter.voucher_body(answer.holding, replayed=not has_won)
@@ -143,12 +140,6 @@ class Claims:
             if outcome is Outcome.REFUSED:
                 break
         return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The claim is being recovered.")
-
-    async def _confirmed(self, counter: Counter, answer: Answer) -> Outcome:
-        assert answer.holding is not None  # noqa: S101  the caller has looked
-        if not self.waits_for_ledger or answer.holding.epoch < answer.epoch:
-            return Outcome.COMMITTED
-        return await counter.confirmations.wait(answer.holding)
 
 
 def _pending(stock_id: str) -> Reply:

@@ -9,7 +9,7 @@ from typing import Any
 
 from grab_service import instants
 from grab_service.admission import Memory
-from grab_service.confirm import Confirmations
+from grab_service.confirm import Confirmations, Settled
 from grab_service.desk import Desk
 from grab_service.gate import Holding
 from grab_service.references import VoucherCodes
@@ -28,19 +28,17 @@ class Counter:
         codes: Derives voucher codes.
         memory: What this process knows of the stock without asking.
         pepper_version: Of the pepper that its campaign began with.
-        vault_epoch: The round's epoch as the ledger last told it; a gate that is behind it is not believed.
         opens_ms: When its round opens, Unix milliseconds.
         opens_at: The same for people.
     """
 
     stock: Stock
-    desk: Desk
+    desk: Desk[Settled]
     confirmations: Confirmations
     eligible_regions: tuple[str, ...]
     codes: VoucherCodes
     memory: Memory
     pepper_version: str = "1"
-    vault_epoch: int = 0
     opens_ms: int = field(init=False)
     opens_at: str = field(init=False)
     _available_until_ms: int = field(init=False)

@@ -115,7 +115,6 @@ class Service:
             self.counters,
             self.authenticator,
             Rate(settings.user_rate_max),
-            waits_for_ledger=settings.ack == "ledger",
             by_ticket_only=self.presence is not None,
         )
         self.snapshot: Snapshot = snapshot.take([], gate_answers=False, now_ms=_now_ms())
@@ -226,7 +225,7 @@ class Service:
                     self._take_in({name: Campaign.from_document(documents[name]) for name in served}, served)
                 for row in rows:
                     if row.stock_id in self.counters:
-                        self.counters[row.stock_id].vault_epoch = row.epoch
+                        self.counters[row.stock_id].confirmations.vault_epoch = row.epoch
             await asyncio.sleep(self.settings.catalogue_refresh_ms / 1000)
 
     async def _is_permitted(self) -> bool:
@@ -270,18 +269,20 @@ class Service:
 
     def _counter(self, stock: Stock, eligible_regions: tuple[str, ...]) -> Counter:
         settings = self.settings
+        confirmations = Confirmations(settings.confirm_timeout_ms / 1000, waits_for_ledger=settings.ack == "ledger")
         return Counter(
             stock=stock,
             desk=Desk(
                 self.gate,
                 stock,
+                confirmations.settle,
                 interval_s=settings.gate_interval_ms / 1000,
                 batch_max=settings.gate_batch_max,
                 waiting_max=settings.claims_waiting_max,
                 observe=self.instruments.script,
                 on_sold_out=self.probe.sold_out,
             ),
-            confirmations=Confirmations(settings.confirm_timeout_ms / 1000),
+            confirmations=confirmations,
             eligible_regions=eligible_regions,
             codes=self.codes,
             memory=Memory(settings.memory_ms / 1000, settings.holders_remembered_max),

@@ -154,7 +154,7 @@ async def get_my_claim(stock_id: str, caller: Caller, service: RunningService) -
         return JSONResponse(_recorded(counter, row), headers=_NO_STORE)
     if answer.holding is None:
         raise Problem(Code.RESOURCE_NOT_EXISTS, "You hold no voucher of this stock.")
-    if not _is_confirmed(service, counter, answer):
+    if not _is_confirmed(counter, answer):
         return JSONResponse({"state": "PENDING", "stock_id": stock_id}, headers=_NO_STORE)
     voucher = counter.voucher(answer.holding.claim_no, answer.holding.stream_id.ms, replayed=True)
     return JSONResponse(voucher, headers=_NO_STORE)
@@ -184,7 +184,7 @@ async def list_my_vouchers(
     try:
         answers = await service.gate.look_at_all(asked)
     except GateUnavailable as error:
-        if not service.claims.waits_for_ledger:
+        if service.settings.ack != "ledger":
             raise Problem(Code.SYSTEM_BUSY, "The gate did not answer.") from error
         answers = []  # every confirmed claim is in the ledger
     vouchers = [
@@ -193,7 +193,7 @@ async def list_my_vouchers(
     for counter, answer in zip(counters, answers, strict=False):
         if answer.holding is None or counter.stock.stock_id in rows:
             continue
-        if _is_confirmed(service, counter, answer):
+        if _is_confirmed(counter, answer):
             vouchers.append(counter.voucher(answer.holding.claim_no, answer.holding.stream_id.ms, replayed=True))
         else:
             vouchers.append(counter.pending(answer.holding.stream_id.ms))
@@ -201,9 +201,9 @@ async def list_my_vouchers(
     return JSONResponse({"data": sorted(wanted, key=lambda voucher: voucher["claimed_at"])}, headers=_NO_STORE)
 
 
-def _is_confirmed(service: Service, counter: Counter, answer: Answer) -> bool:
+def _is_confirmed(counter: Counter, answer: Answer) -> bool:
     assert answer.holding is not None  # noqa: S101  the callers have looked
-    return not service.claims.waits_for_ledger or counter.confirmations.is_committed(answer.holding, answer.epoch)
+    return counter.confirmations.is_committed(answer.holding, answer.epoch)
 
 
 def _recorded(counter: Counter, row: ClaimRow) -> dict[str, Any]:
