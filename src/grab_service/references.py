@@ -11,6 +11,8 @@ import hashlib
 import hmac
 from dataclasses import dataclass, field
 
+from grab_service.keyed_hash import KeyedHash
+
 USER_REF_LENGTH = 23
 
 # Crockford's base 32 leaves out I, L, O and U: codes are read aloud and typed by hand.
@@ -54,19 +56,19 @@ class UserRefs:
         return hmac.digest(self.pepper, b"mark of a pepper", "sha256")[:8]
 
 
-@dataclass(frozen=True, slots=True)
 class VoucherCodes:
     """Derives the code of a voucher from its stock and number, the same at every replay.
 
-    Attributes:
+    Args:
         key: The secret of the keyed hash, at least 32 bytes.
     """
 
-    key: bytes
+    def __init__(self, key: bytes) -> None:
+        self._keyed = KeyedHash(key)
 
     def code(self, stock_id: str, claim_no: int) -> str:
         """Return the code: 16 letters of Crockford's base 32 (80 bits) and a check letter."""
-        digest = hmac.digest(self.key, f"voucher:{stock_id}:{claim_no}".encode(), "sha256")
+        digest = self._keyed.digest(f"voucher:{stock_id}:{claim_no}".encode())
         bits = int.from_bytes(digest[:_CODE_BYTES])
         pairs = [_PAIRS[bits >> shift & 1023] for shift in _SHIFTS]
         return "".join([letters for letters, _ in pairs]) + _LETTERS[-sum([total for _, total in pairs]) % 32]

@@ -14,6 +14,7 @@ import hmac
 from collections.abc import Sequence
 
 from grab_service.identity import Distrust, Identity
+from grab_service.keyed_hash import KeyedHash
 
 CLAIM_SCOPE = "claim"
 READ_SCOPE = "claim:read"  # looks at what is claimed, and claims nothing
@@ -36,7 +37,7 @@ class Tickets:
 
     def __init__(self, key: bytes, other_key: bytes | None = None) -> None:
         self._name = ""
-        self._keyed: dict[bytes, hmac.HMAC] = {}
+        self._keyed: dict[bytes, KeyedHash] = {}
         self._secrets: tuple[bytes, ...] = ()
         self.renew(key, other_key)
 
@@ -44,7 +45,7 @@ class Tickets:
         """Sign with another key, and believe these two, from now on."""
         self._secrets = (key,) if other_key is None else (key, other_key)
         self._keyed = {
-            prefix + _name_of(each).encode(): hmac.new(each, digestmod="sha256")
+            prefix + _name_of(each).encode(): KeyedHash(each)
             for each in self._secrets
             for prefix in (_PREFIX, _MANY_PREFIX)
         }
@@ -68,10 +69,7 @@ class Tickets:
         if keyed is None:
             return self._check_old(ticket, now_s)
         body, _, mac = ticket.rpartition(b".")
-        # A copy of a keyed state has done half of the work.
-        keyed = keyed.copy()
-        keyed.update(body)
-        if not hmac.compare_digest(keyed.digest()[:_MAC_BYTES].hex().encode(), mac):
+        if not hmac.compare_digest(keyed.digest(body)[:_MAC_BYTES].hex().encode(), mac):
             return Distrust.SIGNATURE
         _, _, expires_at_s, region, user_refs = body.decode().split(".")
         return _holder(int(expires_at_s), region, user_refs, now_s)
