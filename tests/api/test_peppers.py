@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,12 @@ async def test_a_ticket_from_before_is_good_for_what_was_there(
 async def test_without_its_pepper_a_campaign_is_not_served(
     site: Site, api: httpx.AsyncClient, later: Campaign, rotated: dict[str, Any]
 ) -> None:
-    """Neither by a process that knows the old one alone, nor with a file that holds another one under its version."""
-    await wait_until(lambda: _knows(api, site.stock_id), "the old campaign is served")
+    """Not by one that knows the old one alone, nor with another under its version; neither says that it is unknown."""
     for client in (api, await site.serve(**rotated | {"pepper_file": _other_pepper(rotated["pepper_file"])})):
+        await wait_until(partial(_misses, client, later.campaign_id), "the process has seen the new campaign")
         assert (await claim(client, site.stock_id, site.jwt("a"))).status_code in (200, 201)
-        assert (await claim(client, first_stock(later), site.jwt("a"))).status_code == 404
+        assert (await claim(client, first_stock(later), site.jwt("a"))).status_code == 503
+        assert (await client.get("/v1/me/vouchers", headers=site.jwt("a"))).status_code == 503
 
 
 @pytest.mark.parametrize("fault", ["no other", "another under its version"])
@@ -149,8 +151,10 @@ async def test_a_command_proves_the_claims_of_both(
         assert made.returncode == 0, made.stderr
 
 
-async def _knows(api: httpx.AsyncClient, stock_id: str) -> bool:
-    return stock_id in (await api.get("/v1/stock")).text
+async def _misses(api: httpx.AsyncClient, campaign_id: str) -> bool:
+    """Whether health warns that the process lacks the pepper of a campaign."""
+    stocks = (await api.get("/healthz")).json()["checks"]["stocks"]
+    return bool(stocks["not_served"] == [campaign_id] and stocks["status"] == "warn")
 
 
 def _other_pepper(file: Path) -> Path:

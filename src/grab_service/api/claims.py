@@ -14,7 +14,7 @@ from typing import Any
 
 from grab_service.admission import Rate
 from grab_service.api import problems
-from grab_service.api.counter import Counter
+from grab_service.api.counter import Counter, Counters
 from grab_service.api.ending import Ending
 from grab_service.api.incoming import Incoming
 from grab_service.api.problems import CHINESE, ENGLISH, Code, form
@@ -49,7 +49,7 @@ class Claims:
     """Answers claims.
 
     Args:
-        counters: The stocks by id; grows when a campaign is loaded while the process runs.
+        counters: The stocks that are served.
         authenticator: Says who is asking.
         rate: Says who asks too often.
         by_ticket_only: Whether a claim needs a ticket, since only for one a proof of presence was shown.
@@ -57,7 +57,7 @@ class Claims:
 
     def __init__(
         self,
-        counters: Mapping[str, Counter],
+        counters: Counters,
         authenticator: Authenticator,
         rate: Rate,
         *,
@@ -153,9 +153,9 @@ def busy(ending: Ending, request_id: str, language: str, detail: str) -> Reply:
     return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail=detail, ending=ending)
 
 
-def unknown(catalogue: Mapping[str, object]) -> Code:
-    """Return the code for an id that is not in the catalogue; a process that has not read it yet cannot say no."""
-    return Code.RESOURCE_NOT_EXISTS if catalogue else Code.SYSTEM_BUSY
+def unknown(counters: Counters) -> Code:
+    """Return the code for an id that is not known; a process that does not serve all there is cannot say no."""
+    return Code.RESOURCE_NOT_EXISTS if counters and counters.is_whole else Code.SYSTEM_BUSY
 
 
 def _refusal(letter: str, counter: Counter, opens_in_s: float, request_id: str, language: str) -> Reply:

@@ -98,3 +98,13 @@ class Counter:
             "discount_fen": stock.discount_fen,
             "available_until": instants.from_datetime(stock.available_until),
         }
+
+
+class Counters(dict[str, Counter]):
+    """The stocks that this process serves, by id; grows when a campaign is loaded while it runs.
+
+    Attributes:
+        is_whole: Whether there is no other that it should serve; else it cannot say that an id stands for nothing.
+    """
+
+    is_whole = True

@@ -82,10 +82,11 @@ def _checks(service: Service) -> dict[str, dict[str, Any]]:
         for stock, counts in service.snapshot.figures
         if not gate_answers or state_of(counts) is StockState.RECOVERING
     ]
+    stocks = "fail" if recovering or not figures else "pass" if service.counters.is_whole else "warn"
     return {
         "gate": {"status": "pass" if gate_answers else "fail"},
         "library": {"status": "pass" if service.library_is_ours else "fail"},
-        "stocks": {"status": "fail" if recovering or not figures else "pass", "recovering": recovering},
+        "stocks": {"status": stocks, "recovering": recovering, "not_served": sorted(service.not_served)},
         "ledger_database": {"status": "pass" if service.vault_answers else "warn"},
         "ledger": _ledger(sum(max(0, counts.held - counts.booked) for counts in figures), service.ledger_lag_s),
         "invariants": _invariants(service.verdicts) | {"differences": service.differences},

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from grab_service import instants
 from grab_service.api import health
 from grab_service.api.caller import Caller, IncomingFacts, RunningService
+from grab_service.api.claims import unknown
 from grab_service.api.documented import refusals
 from grab_service.api.incoming import Incoming, read_body
 from grab_service.api.json_body import JsonRefused, read_json
@@ -195,7 +196,7 @@ async def _decide(
     reason, request_no = asked
     counter = service.counters.get(stock_id)
     if counter is None:
-        raise Problem(Code.RESOURCE_NOT_EXISTS if service.counters else Code.SYSTEM_BUSY)
+        raise Problem(unknown(service.counters))
     # The vault first: a recovery that comes between the two keeps what was decided.
     try:
         async with service.vault.connection() as connection:

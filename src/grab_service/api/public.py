@@ -34,7 +34,7 @@ async def get_campaign(campaign_id: str, service: RunningService) -> JSONRespons
     """
     campaign = service.campaigns.get(campaign_id)
     if campaign is None:
-        raise Problem(unknown(service.campaigns))
+        raise Problem(unknown(service.counters))
     body = {
         "campaign_id": campaign_id,
         "document": campaign.document(),

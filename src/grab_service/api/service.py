@@ -16,7 +16,7 @@ from grab_service.addresses import Proxies
 from grab_service.admission import Memory, Misses, Rate
 from grab_service.api import trust
 from grab_service.api.claims import Claims
-from grab_service.api.counter import Counter
+from grab_service.api.counter import Counter, Counters
 from grab_service.api.history import History
 from grab_service.api.instruments import GATE_POOL, INFLIGHT, VAULT_POOL, Instruments
 from grab_service.api.journal import Journal
@@ -64,7 +64,8 @@ class Service:
         codes: Derives voucher codes.
         user_refs: Derives users' references.
         csrf_key: Derives what the forms of staff carry; the same in every process.
-        counters: The stocks by id.
+        counters: The stocks that are served, by id.
+        not_served: Campaigns whose peppers are not here.
         campaigns: The campaigns by id.
         presence: Asks for a proof of presence before a ticket is given; None if none is asked for.
         claims: Answers claims.
@@ -106,7 +107,7 @@ class Service:
         self.limits = Limits(settings)
         self.whence = Whence(keyring.pepper, is_kept=settings.address_days > 0)
         self._keyring = keyring
-        self.counters: dict[str, Counter] = {}
+        self.counters = Counters()
         self.campaigns: dict[str, Campaign] = {}
         self.presence: Presence | None = (
             Work(keyring.pepper, settings.presence_bits) if settings.presence == "work" else None
@@ -137,7 +138,8 @@ class Service:
         self._exit = AsyncExitStack()
         self._tasks: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
-        self._not_served: set[str] = set()  # told once
+        self.not_served: frozenset[str] = frozenset()
+        self._told: set[str] = set()  # why something is not served, once
         self._has_policy = not policy.asks_for_two(settings)
 
     async def start(self) -> None:
@@ -232,8 +234,8 @@ class Service:
         """Whether anything may be served, as far as the vault's policy goes, which is never lowered."""
         if not self._has_policy:
             self._has_policy = await self.vault.two_must_agree()
-            if not self._has_policy and policy.ONE_ALONE not in self._not_served:
-                self._not_served.add(policy.ONE_ALONE)
+            if not self._has_policy and policy.ONE_ALONE not in self._told:
+                self._told.add(policy.ONE_ALONE)
                 _log.error("nothing is served: %s", policy.ONE_ALONE)
         return self._has_policy
 
@@ -246,9 +248,11 @@ class Service:
     def _with_pepper(self, peppers: Iterable[CampaignPepper]) -> dict[str, str]:
         """Return the versions of the campaigns whose peppers are here; the others are not served."""
         faults = unfit(peppers, self.user_refs)
-        for campaign_id in faults.keys() - self._not_served:
+        for campaign_id in faults.keys() - self._told:
             _log.error("%s is not served: %s", campaign_id, faults[campaign_id])
-        self._not_served |= faults.keys()
+        self._told |= faults.keys()
+        self.not_served = frozenset(faults)
+        self.counters.is_whole = not any(each.is_needed for each in peppers if each.campaign_id in faults)
         return {each.campaign_id: str(each.version) for each in peppers if each.campaign_id not in faults}
 
     def _take_in(self, campaigns: dict[str, Campaign], versions: Mapping[str, str]) -> None:

@@ -178,6 +178,8 @@ async def list_my_vouchers(
 
     查询本人全部票券；领取成功后立即可见。
     """
+    if not service.counters.is_whole:
+        raise Problem(Code.SYSTEM_BUSY, "Not every campaign is served here: the list would not be whole.")
     counters = list(service.counters.values())
     asked = [(counter.stock, ref_of(caller, counter)) for counter in counters]
     rows = {row.stock_id: row for row in await _ledger_claims(service, (caller.user_ref, *caller.other_refs))}
