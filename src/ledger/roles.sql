@@ -60,6 +60,8 @@ GRANT INSERT ON campaigns, rounds, stocks, vouchers, claims, dead_letters, accou
     merchants, merchant_decisions, clients, client_keys, holds, hold_ends, signals, journals, sealed_blocks, sealed_rows,
     settlements, settlement_lines, settlement_items, settlement_payouts, settlement_comparisons, settlement_acceptances,
     admin_requests, admin_approvals, admin_acts, admin_deeds TO grab_staff;
+-- Whoever stores a stock draws its number himself.
+GRANT USAGE ON SEQUENCE stocks_stock_no_seq TO grab_staff;
 
 -- What changes at all, column by column; all else is a journal, and balances move with the rights of their owner.
 GRANT UPDATE (paused, paused_until, pause_deed_no) ON stocks TO grab_api, grab_ledger, grab_staff;

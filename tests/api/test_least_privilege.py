@@ -8,13 +8,15 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from ledger import roles
+from grab_service.minting import mint
+from ledger import catalogue, roles
 from ledger.audit import audit
 from ledger.lockouts import lockouts, unlock
 from ledger.seal import seal_now
 from tests.api.conftest import Site
 from tests.api.test_ops import staff
 from tests.api.test_redemptions import cashier
+from tests.support.campaigns import small_campaign
 from tests.support.staff_pages import Desk, staff_token
 from tests.support.till import SHOP, add_merchant, new_number, receive_fund
 
@@ -209,6 +211,17 @@ async def test_a_part_writes_what_is_its_own(part_urls: dict[str, str], part: st
                 await connection.execute("UPDATE client_keys SET valid_until = now()")
     finally:
         await connection.close()
+
+
+async def test_a_campaign_is_stored_under_the_role_of_staff(part_urls: dict[str, str], site: Site) -> None:
+    """Every row that a campaign begins with is one that staff may add."""
+    campaign = small_campaign(f"{site.campaign.campaign_id}-more")
+    staffs = await asyncpg.connect(part_urls[roles.STAFF])
+    try:
+        await catalogue.load_campaign(staffs, mint(campaign, site.codes))
+        assert campaign.campaign_id in await catalogue.documents(site.vault)
+    finally:
+        await staffs.close()
 
 
 async def test_claims_and_payments_work_under_the_roles(part_urls: dict[str, str], site: Site) -> None:
