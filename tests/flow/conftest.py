@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.guarded_stores import own_gate, own_vault, passwords
 from tests.support.rehearsals import Rehearsal
+
+__all__ = ["own_gate", "own_vault", "passwords"]
 
 
 @pytest.fixture(scope="session")

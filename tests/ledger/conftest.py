@@ -12,7 +12,10 @@ from grab_service import embedded
 from grab_service.campaign import Campaign
 from tests.support.books import Books
 from tests.support.campaigns import small_campaign
+from tests.support.guarded_stores import own_gate, own_vault, passwords
 from tests.support.till import HOTPOT, OTHER_SHOP, SHOP, Till, add_merchant, receive_fund
+
+__all__ = ["own_gate", "own_vault", "passwords"]
 
 OpenBooks = Callable[[Campaign], Awaitable[Books]]
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -19,59 +15,14 @@ from grab_service.gate_users import UsersRefused
 from grab_service.settings import Settings
 from grab_service.store_users import PasswordsInvalid
 from ledger import logins, roles
+from tests.support.guarded_stores import ADMIN, GATE_FILES, VAULT_FILES, administrators, as_user
 from tests.support.own_gate import OwnGate
 from tests.support.own_vault import OwnVault
 from tests.support.rehearsals import grab
 
-ADMIN = "a" * 40
-GATE_FILES = {gate_users.API: "gate-api", gate_users.LEDGER: "gate-ledger", gate_users.STAFF: "gate-staff"}
-VAULT_FILES = {roles.API: "vault-api", roles.LEDGER: "vault-ledger", roles.STAFF: "vault-staff"}
-
-
-def _as(url: str, user: str, password: str) -> str:
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.netloc.rpartition('@')[2]}"))
-
-
-@pytest.fixture
-def passwords(tmp_path: Path) -> dict[str, str]:
-    """A password for each user, in files of ``tmp_path``; by the file's name."""
-    made = {name: f"{name}-{'p' * 32}" for name in itertools.chain(GATE_FILES.values(), VAULT_FILES.values())}
-    for name, password in made.items():
-        (tmp_path / f"{name}.password").write_text(f"{password}\n")
-    return made
-
-
-@pytest.fixture
-async def own_gate(server_dir: Path) -> AsyncIterator[OwnGate]:
-    """A gate that keeps its users in a file and has an administrator besides the default user."""
-    directory = server_dir / "users"
-    directory.mkdir()
-    (directory / "users.acl").write_text(f"user default on nopass ~* &* +@all\nuser admin on >{ADMIN} ~* &* +@all\n")
-    gate = OwnGate(directory, {**embedded.VALKEY_SETTINGS, "aclfile": str(directory / "users.acl")})
-    await gate.start()
-    yield gate
-    await gate.client.aclose()
-    gate.kill()
-    gate.wipe()
-
-
-@pytest.fixture
-async def own_vault(server_dir: Path) -> AsyncIterator[OwnVault]:
-    """A vault that asks everybody but its owner for a password."""
-    vault = OwnVault(server_dir / "logins")
-    hba = server_dir / "logins" / "pg_hba.conf"
-    hba.write_text("local all grab trust\nlocal all all scram-sha-256\n")
-    await vault.start()
-    await vault.migrate()
-    yield vault
-    vault.stop()
-    shutil.rmtree(hba.parent)
-
 
 def _fix(own_gate: OwnGate, own_vault: OwnVault, directory: Path) -> subprocess.CompletedProcess[str]:
-    urls = {"GRAB_REDIS_URL": _as(own_gate.server.url, "admin", ADMIN), "GRAB_DATABASE_URL": own_vault.server.url}
-    return grab("doctor", "--fix", "--passwords", directory, **urls)
+    return grab("doctor", "--fix", "--passwords", directory, **administrators(own_gate, own_vault))
 
 
 async def test_each_part_gets_in_by_its_password_alone(
@@ -93,19 +44,19 @@ async def test_each_part_gets_in_by_its_password_alone(
     assert (third.stdout.count("set anew"), third.stdout.count("lets in")) == (1, 1)
     for done in (first, second, third):
         assert [told for told in passwords.values() if told in done.stdout + done.stderr] == []
-    admin = connect(_as(own_gate.server.url, "admin", ADMIN), 5000)
+    admin = connect(as_user(own_gate.server.url, "admin", ADMIN), 5000)
     assert await admin.acl_load()  # what was not kept in the file is gone now
     await admin.aclose()
     for user, name in GATE_FILES.items():
-        assert await _ping(_as(own_gate.server.url, user, passwords[name]))
-        assert not await _ping(_as(own_gate.server.url, user, "x" * 40))
+        assert await _ping(as_user(own_gate.server.url, user, passwords[name]))
+        assert not await _ping(as_user(own_gate.server.url, user, "x" * 40))
     assert not await _ping(own_gate.server.url)
     for role, name in VAULT_FILES.items():
-        part = await asyncpg.connect(_as(own_vault.server.url, role, passwords[name]))
+        part = await asyncpg.connect(as_user(own_vault.server.url, role, passwords[name]))
         assert await roles.powers_over_journals(part) == []
         await part.close()
         with pytest.raises(asyncpg.InvalidPasswordError):
-            await asyncpg.connect(_as(own_vault.server.url, role, "x" * 40))
+            await asyncpg.connect(as_user(own_vault.server.url, role, "x" * 40))
 
 
 async def _ping(url: str) -> bool:
@@ -123,8 +74,8 @@ async def test_who_may_not_make_users_is_refused(
 ) -> None:
     """Staff's own users in both stores make nobody, and each refusal says what to connect as."""
     _fix(own_gate, own_vault, tmp_path)
-    gate_url = _as(own_gate.server.url, gate_users.STAFF, passwords["gate-staff"])
-    vault_url = _as(own_vault.server.url, roles.STAFF, passwords["vault-staff"])
+    gate_url = as_user(own_gate.server.url, gate_users.STAFF, passwords["gate-staff"])
+    vault_url = as_user(own_vault.server.url, roles.STAFF, passwords["vault-staff"])
     with pytest.raises(UsersRefused, match="connect as one who may"):
         await store_users.set_up(Settings(redis_url=gate_url), tmp_path)
     with pytest.raises(UsersRefused, match="connect as a superuser"):
