@@ -38,6 +38,8 @@ async def test_a_process_that_began_before_the_vault_answered_serves_nothing_wit
         return (await api.get("/readyz")).status_code == 200
 
     await wait_until(has_read_the_vault, "it has read the vault")
+    # What it has read it takes in at once, so this is no matter of time.
+    assert (await api.get(f"/v1/campaigns/{site.campaign.campaign_id}")).status_code == 503
     assert not await is_ready()
     await admin.let_two_agree(site.vault, subject="test")
     await wait_until(is_ready, "it serves")

@@ -78,5 +78,5 @@ async def test_a_claim_and_its_voucher_are_nobody_elses(site: Site, api: httpx.A
 async def test_the_api_is_described_in_production_only_if_asked_for(site: Site, *, is_asked_for: bool) -> None:
     """Page and document are on the admin port when the setting says so, and else nowhere."""
     admin = await site.serve(surface=Surface.ADMIN, rehearsal=False, docs=is_asked_for)
-    for path in ("/docs", "/docs/swagger-ui-bundle.js", "/openapi.json"):
+    for path in ("/docs", "/docs/start.js", "/openapi.json"):
         assert (await admin.get(path)).status_code == (200 if is_asked_for else 404)
