@@ -11,7 +11,6 @@ whatever its data say, until a recovery has rebuilt the stock from the ledger an
 under a higher epoch.  Reloading the library (FUNCTION LOAD REPLACE) closes every stock at once.
 ]]
 
-local GROUP = 'ledger'       -- the one consumer group of every stream of claims
 local BATCH_MAX = 1000       -- users, numbers or entries a call may carry; keeps unpack() and the loop bounded
 
 local open_epochs = {}       -- the fuse: key of the stock's rules -> epoch it was opened under
@@ -115,6 +114,7 @@ local function claim(keys, users)
     local numbers = {}
     if not refusal then numbers = redis.call('LRANGE', free, 0, #users - 1) end
 
+    local epoch_text, at = integer(epoch), integer(now_ms) .. '-*'
     local letters, holdings, won, new_holders = {}, {}, 0, {}
     local holding_of = {}   -- winners of this very batch: a user may stand in it twice
     for i, user in ipairs(users) do
@@ -137,18 +137,20 @@ local function claim(keys, users)
                 if nth > round_limit then letter = 'L' end
             end
             if not letter then
-                local entry = { 'v', '1', 'epoch', integer(epoch), 'claim_no', numbers[won + 1], 'user_ref', user }
+                local number, id = numbers[won + 1], nil
                 if nth > 0 then
-                    entry[#entry + 1] = 'nth'
-                    entry[#entry + 1] = integer(nth)
+                    id = redis.pcall('XADD', claims, at, 'v', '1', 'epoch', epoch_text, 'claim_no', number,
+                        'user_ref', user, 'nth', integer(nth))
+                else
+                    id = redis.pcall('XADD', claims, at, 'v', '1', 'epoch', epoch_text, 'claim_no', number,
+                        'user_ref', user)
                 end
-                local id = redis.pcall('XADD', claims, integer(now_ms) .. '-*', unpack(entry))
                 if type(id) ~= 'string' then
                     -- Nothing of this user was written.  Stop granting; those before him keep theirs.
                     refusal, letter = 'C', 'C'
                 else
                     won, letter = won + 1, 'W'
-                    holding = numbers[won] .. ':' .. integer(epoch) .. ':' .. id
+                    holding = number .. ':' .. epoch_text .. ':' .. id
                     holding_of[user] = holding
                     new_holders[#new_holders + 1] = user
                     new_holders[#new_holders + 1] = holding
@@ -256,62 +258,46 @@ local function progress(keys)
     return progress_line(redis.call('HMGET', keys[1], 'epoch', 'committed', 'booked'), redis.call('HKEYS', keys[2]))
 end
 
--- The id up to which every entry was delivered and acknowledged, by whomever and in whatever order.
-local function reached_by_ledger(claims)
-    local pending = redis.call('XPENDING', claims, GROUP)
-    if pending[1] > 0 then
-        local below = redis.call('XREVRANGE', claims, '(' .. pending[2], '-', 'COUNT', 1)
-        return below[1] and below[1][1] or '0-0'
-    end
-    for _, group in ipairs(redis.call('XINFO', 'GROUPS', claims)) do
-        local facts = {}
-        for i = 1, #group, 2 do facts[group[i]] = group[i + 1] end
-        if facts['name'] == GROUP then return facts['last-delivered-id'] end
-    end
-end
-
 --[[
-grab_commit: acknowledge entries that the ledger has committed and move the watermark.
+grab_confirm: move the watermark over entries that the ledger has committed.
 
 KEYS
-  1  claims    stream
-  2  progress  hash
-  3  refused   hash
+  1  progress  hash
+  2  refused   hash
 
 ARGV
-  1  epoch     of the round when the batch was read
+  1  epoch     of the round when the entries were read
   2  booked    rows of this stock in the ledger after the commit
-  3  n         number of ids, at most 1000
-  4..          n stream ids, ascending
-  4+n..        pairs of stream id and reason, for those among them that the ledger refused
+  3  after     stream id after which they were read, without a gap
+  4  upto      stream id of the last of them
+  5..          at most 1000 pairs of stream id and reason, for those among them that the ledger refused
 
-RETURNS  1, or 0 when the epoch is not the current one: then nothing was changed
+RETURNS  1 · 0 the epoch is not the current one · -1 the watermark is below `after`; but for 1 nothing was changed
 EMITS    on the channel named like the progress key: the line of grab_progress
-COST     O(n)
-WHY      Watermark and acknowledgement move in one step, after the commit.  The watermark stops
-         below the oldest delivered entry that is not acknowledged, whoever read it: two workers
-         that overlap for a moment can never confirm each other's uncommitted entries.  When that
-         entry is acknowledged at last, the watermark passes all that was waiting above it.
+COST     O(refused), normally O(1)
+WHY      Everything up to the watermark is committed, so it may move on only from where it stands: over
+         entries that were read after an id at or below it.  Two workers that overlap for a moment can
+         never confirm each other's uncommitted entries, and a late commit moves nothing back.
 ]]
-local function commit(keys, args)
-    local claims, progress_key, refused = keys[1], keys[2], keys[3]
-    local epoch, booked, n = args[1], tonumber(args[2]), tonumber(args[3])
-    if n < 1 or n > BATCH_MAX then return redis.error_reply('ERR grab_commit takes 1 to ' .. BATCH_MAX .. ' ids') end
+local function confirm(keys, args)
+    local progress_key, refused, after, upto = keys[1], keys[2], args[3], args[4]
+    if #args > 4 + 2 * BATCH_MAX then
+        return redis.error_reply('ERR grab_confirm takes at most ' .. BATCH_MAX .. ' refused entries')
+    end
     local before = redis.call('HMGET', progress_key, 'epoch', 'committed', 'booked')
-    if before[1] ~= epoch then return 0 end
+    if before[1] ~= args[1] then return 0 end
+    local committed = before[2]
+    if compare_ids(after, committed) > 0 then return -1 end
 
-    redis.call('XACK', claims, GROUP, unpack(args, 4, 3 + n))
     local refused_ids = {}
-    for i = 4 + n, #args, 2 do
+    for i = 5, #args, 2 do
         redis.call('HSET', refused, args[i], args[i + 1])
         refused_ids[#refused_ids + 1] = args[i]
     end
-
-    local committed, reached = before[2], reached_by_ledger(claims)
-    if compare_ids(reached, committed) > 0 then committed = reached end
-    booked = integer(math.max(booked, tonumber(before[3])))
+    if compare_ids(upto, committed) > 0 then committed = upto end
+    local booked = integer(math.max(tonumber(args[2]), tonumber(before[3])))
     redis.call('HSET', progress_key, 'committed', committed, 'booked', booked)
-    redis.call('PUBLISH', progress_key, progress_line({ epoch, committed, booked }, refused_ids))
+    redis.call('PUBLISH', progress_key, progress_line({ args[1], committed, booked }, refused_ids))
     return 1
 end
 
@@ -482,6 +468,15 @@ local function forget_taken(keys, args)
     return 1
 end
 
+-- The last id that a stream has given, also when its entry is gone; 0-0 if there is no stream yet.
+local function last_id_of(stream)
+    if redis.call('EXISTS', stream) == 0 then return '0-0' end
+    local info = redis.call('XINFO', 'STREAM', stream)
+    for i = 1, #info, 2 do
+        if info[i] == 'last-generated-id' then return info[i + 1] end
+    end
+end
+
 --[[
 grab_open: check a rebuilt stock, write its rules and close the fuse's circuit: claims may come.
 
@@ -508,19 +503,14 @@ RETURNS  1 opened · 0 this epoch is not the one rebuilding the stock · -1 free
 EMITS    on the channel named like the progress key: the line of grab_progress
 COST     O(1)
 WHY      The last step of a recovery and the only one that lets claims in.  Everything that was
-         readable of the stream is in the ledger by now, so the group starts after it.
+         readable of the stream is in the ledger by now, so the watermark starts at its end.
 ]]
 local function open(keys, args)
     local rules_key, free, holders, claims, progress_key = keys[1], keys[2], keys[3], keys[4], keys[5]
     if not is_rebuilding(rules_key, args[1]) then return 0 end
     if redis.call('LLEN', free) + redis.call('HLEN', holders) ~= tonumber(args[2]) then return -1 end
 
-    redis.pcall('XGROUP', 'DESTROY', claims, GROUP)
-    redis.call('XGROUP', 'CREATE', claims, GROUP, '$', 'MKSTREAM')
-    local info, last_id = redis.call('XINFO', 'STREAM', claims), '0-0'
-    for i = 1, #info, 2 do
-        if info[i] == 'last-generated-id' then last_id = info[i + 1] end
-    end
+    local last_id = last_id_of(claims)
     local last_ms = tonumber(string.match(last_id, '^(%d+)-'))
     latest_ms = math.max(latest_ms, last_ms, tonumber(args[8]))
 
@@ -557,7 +547,7 @@ local function tell(keys, args)
 end
 
 redis.register_function('grab_claim', claim)
-redis.register_function('grab_commit', commit)
+redis.register_function('grab_confirm', confirm)
 redis.register_function('grab_pause', pause)
 redis.register_function('grab_rebuild', rebuild)
 redis.register_function('grab_put_free', put_free)

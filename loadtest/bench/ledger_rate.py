@@ -95,7 +95,7 @@ async def ledger_rate(directory: Path, cores: Cores, rows: int) -> dict[str, Any
             await catalogue.load_campaign(vault, campaign_of(stock, hashes))
             await recover(vault, gate, library_source())
             await _fill(gate, stock)
-            environment = {"GRAB_DATABASE_URL": database_url, "GRAB_REDIS_URL": url}
+            environment = {"GRAB_DATABASE_URL": database_url, "GRAB_REDIS_URL": url, "GRAB_ONE_PERSON": "true"}
             argv = [sys.executable, "-m", "grab_service", "ledger"]
             vault_us = cpu_us_of([database_pid])
             async with running(argv, directory / "worker.log", cores.all, environment=environment) as worker:

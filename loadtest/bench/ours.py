@@ -161,13 +161,12 @@ class Ours:
         return figures
 
     async def _empty_s(self, count: int) -> float:
-        """Return when so many entries had been recorded and acknowledged, by the machine's monotonic clock."""
+        """Return when so many entries had been recorded, by the machine's monotonic clock."""
         deadline_s, recorded = time.monotonic() + 2 * _CATCH_UP_S, 0
         while time.monotonic() < deadline_s:
             recorded = 0
             for stock_id in ROUND:
-                (group,) = await self.gate.xinfo_groups(f"grab:{{{stock_id}}}:claims")
-                recorded += int(group["entries-read"] or 0) - int(group["pending"])
+                recorded += int(await self.gate.hget(f"grab:{{{stock_id}}}:progress", "booked") or 0)
             if recorded >= count:
                 return time.monotonic()
             await asyncio.sleep(_LOOK_S)

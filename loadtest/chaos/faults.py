@@ -126,13 +126,11 @@ async def flush(gate: redis.Redis, scene: Scene) -> None:
 async def tamper(gate: redis.Redis, scene: Scene) -> None:
     """Change one key by hand."""
     stock = f"grab:{{{scene.dice.choice(scene.stock_ids)}}}"
-    what = scene.dice.choice(["number", "holders", "group", "trim", "rules"])
+    what = scene.dice.choice(["number", "holders", "trim", "rules"])
     if what == "number":
         await gate.lpop(f"{stock}:free")
     elif what == "holders":
         await gate.delete(f"{stock}:holders")
-    elif what == "group":
-        await gate.xgroup_destroy(f"{stock}:claims", "ledger")
     elif what == "trim":
         await gate.xtrim(f"{stock}:claims", maxlen=1)
     else:

@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from ledger.corridor import StockKeys
 from ledger.record import FENCED, FORBIDDEN, MALFORMED
-from ledger.stream import GROUP, gate_client
+from ledger.stream import gate_client
 from ledger.trouble import TROUBLE, Condition, pause
 from ledger.worker import Worker
 
@@ -135,13 +135,12 @@ class _Figures(Collector):
 
 
 async def _lag(gate: redis.Redis, keys: StockKeys) -> _Lag:
-    committed = str(await gate.fcall_ro("grab_progress", 2, keys.progress, keys.refused)).split(" ")[1]
+    figures: Any = await gate.fcall_ro(
+        "grab_counts", 5, keys.rules, keys.free, keys.holders, keys.claims, keys.progress
+    )
+    _, _, now_ms, *_, held, length, _, committed, booked = figures
     waiting = cast("list[tuple[str, Any]]", await gate.xrange(keys.claims, f"({committed}", count=1))
-    length = int(await gate.xlen(keys.claims))
     if not waiting:
         return _Lag(length, 0, 0.0)
-    seconds, microseconds = await gate.time()
-    groups = await gate.xinfo_groups(keys.claims)
-    pending = sum(each["pending"] + (each["lag"] or 0) for each in groups if each["name"] == GROUP)
     since_ms = int(waiting[0][0].partition("-")[0])
-    return _Lag(length, pending, max(0.0, seconds + microseconds / 1e6 - since_ms / 1000))
+    return _Lag(length, max(1, held - booked), max(0, now_ms - since_ms) / 1000)

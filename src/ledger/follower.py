@@ -24,12 +24,11 @@ from ledger.corridor import StockKeys
 from ledger.record import FENCED, RawEntry, Recorded, record
 from ledger.session import vault_session
 from ledger.statements import statement
-from ledger.stream import UNACKNOWLEDGED, UNREAD, ClaimsStream, gate_client
+from ledger.stream import BATCH_MAX, ClaimsStream, PassedOver, gate_client
 from ledger.trouble import TROUBLE, Condition, pause
 
 _log = logging.getLogger(__name__)
 
-_LOOK_BACK_BATCHES = 20  # in a rush that never pauses: how soon entries given to a worker that is gone are taken up
 
 _BATCH_BOUNDS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -115,7 +114,7 @@ class Follower:
                         self.keys = stock.keys
                         while not self.stop.is_set():
                             stock = await self._follow(vault, ClaimsStream(gate, stock.keys), stock)
-            except (*TROUBLE, _GateMovedOn) as error:
+            except (*TROUBLE, _GateMovedOn, PassedOver) as error:
                 await pause(self.stop, self._condition.ill(error))
 
     async def _stock(self, vault: asyncpg.Connection) -> StockRow:
@@ -123,38 +122,44 @@ class Follower:
 
     async def _follow(self, vault: asyncpg.Connection, stream: ClaimsStream, stock: StockRow) -> StockRow:
         """Record what comes until stopped or the epoch changes; return the stock as it is then."""
-        booked = await self._refill(vault, stream, stock)
-        which, batches, loop = UNACKNOWLEDGED, 0, asyncio.get_running_loop()
+        booked, after = await self._refill(vault, stream, stock)
+        loop = asyncio.get_running_loop()
+        entries = await stream.read(after)
         while not self.stop.is_set():
-            entries = await stream.read(which)
             if entries:
                 began_s = loop.time()
-                with self._tally.durations.time():
-                    booked = await self._record(vault, stream, stock, entries, booked)
-                batches += 1
-                # Fewer and larger batches cost both stores less, and a winner hardly more waiting.
-                await asyncio.sleep(max(0.0, _PACE_S - (loop.time() - began_s)))
-                if batches % _LOOK_BACK_BATCHES == 0:
-                    which = UNACKNOWLEDGED
-            elif which == UNACKNOWLEDGED:
-                which = UNREAD
+                read_after, after = after, entries[-1][0]
+                is_behind = len(entries) == BATCH_MAX
+                # What comes next is read while the vault is busy, if it is certain that there is more.
+                ahead = loop.create_task(stream.read(after, waits=False)) if is_behind else None
+                try:
+                    with self._tally.durations.time():
+                        booked = await self._record(vault, stream, stock, read_after, entries, booked)
+                finally:
+                    if ahead is not None:
+                        entries = await ahead
+                if ahead is None:
+                    # Fewer and larger batches cost both stores less, and a winner hardly more waiting.
+                    await asyncio.sleep(max(0.0, _PACE_S - (loop.time() - began_s)))
+                    entries = await stream.read(after)
             else:
                 now = await self._stock(vault)
                 if now.epoch != stock.epoch:
                     return now
-                # A worker that has lost the stock may have been given entries since we looked: its last read was
-                # still waiting at the gate.  Nobody else acknowledges them, and the watermark stops below them.
-                which = UNACKNOWLEDGED
+                entries = await stream.read(after)
             self._condition.well()
         return stock
 
-    async def _refill(self, vault: asyncpg.Connection, stream: ClaimsStream, stock: StockRow) -> int:
-        """Record again what a vault that was restored to an older point has lost; return the rows of the stock.
+    async def _refill(self, vault: asyncpg.Connection, stream: ClaimsStream, stock: StockRow) -> tuple[int, str]:
+        """Record again what a vault that was restored to an older point has lost.
 
         The stream still has it: nothing is trimmed before the round is sealed.
+
+        Returns:
+            Rows of the stock in the vault, and the watermark: everything up to it is recorded.
         """
         booked: int = await vault.fetchval(_COUNT_CLAIMS, stock.stock_no)
-        gate_epoch, told = await stream.progress()
+        gate_epoch, committed, told = await stream.progress()
         if gate_epoch > stock.epoch:
             # Not FENCED by mistake: these may be claims whose winners were told yes.
             raise _GateMovedOn(
@@ -165,13 +170,14 @@ class Follower:
             async for entries in stream.from_the_beginning():
                 booked += (await record(vault, stock, entries)).recorded
             _log.critical("%s: the vault has %d claims again", self._stock_id, booked)
-        return booked
+        return booked, committed
 
-    async def _record(
+    async def _record(  # noqa: PLR0917  what was read, where, and what it is recorded by
         self,
         vault: asyncpg.Connection,
         stream: ClaimsStream,
         stock: StockRow,
+        after: str,
         entries: Sequence[RawEntry],
         booked: int,
     ) -> int:
@@ -180,7 +186,7 @@ class Follower:
         self._report(done)
         booked += done.recorded
         refused = [(each.stream_id, each.reason) for each in done.refused]
-        if not await stream.commit(stock.epoch, booked, [stream_id for stream_id, _ in entries], refused):
+        if not await stream.commit(stock.epoch, booked, after, entries[-1][0], refused):
             raise _GateMovedOn(f"the gate is not under epoch {stock.epoch}")
         if any(reason != FENCED for _, reason in refused):
             # Gate and vault disagree: no more is handed out until the gate has been rebuilt from the vault.

@@ -1,10 +1,10 @@
-"""One stock's stream of claims in the gate, as the worker reads and acknowledges it."""
+"""One stock's stream of claims in the gate, as the worker reads on in it and says how far it is."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -13,13 +13,29 @@ from redis.backoff import NoBackoff
 from ledger.corridor import StockKeys
 from ledger.record import RawEntry
 
-GROUP = CONSUMER = "ledger"  # one consumer: what a dead worker has read is simply read again by the next
-BATCH_MAX = 1000  # entries; grab_commit takes no more
-
-UNREAD, UNACKNOWLEDGED = ">", "0"  # what to read
+BATCH_MAX = 1000  # entries; grab_confirm takes no more that are refused
 
 _BLOCK_MS = 250  # how long a read waits for entries, and so how soon a stop or a new epoch is noticed
 _ANSWER_S = 5.0  # above _BLOCK_MS
+_PASSED_OVER = -1  # grab_confirm's word for a gap
+
+
+class PassedOver(Exception):
+    """Entries were read that do not follow upon the watermark: it must be read again."""
+
+
+class Progress(NamedTuple):
+    """How far the ledger is, as the gate was told.
+
+    Attributes:
+        epoch: The gate's, 0 if the stock was never opened.
+        committed: The watermark: every entry of the epoch up to it is in the vault, or refused by it.
+        booked: Rows of the stock in the vault.
+    """
+
+    epoch: int
+    committed: str
+    booked: int
 
 
 @asynccontextmanager
@@ -47,64 +63,54 @@ class ClaimsStream:
         self._gate = gate
         self._keys = keys
 
-    async def read(self, which: str) -> list[RawEntry]:
-        """Return up to BATCH_MAX entries that are UNREAD, waiting a moment for some, or UNACKNOWLEDGED.
+    async def read(self, after: str, *, waits: bool = True) -> list[RawEntry]:
+        """Return up to BATCH_MAX entries that follow upon an id.
+
+        Args:
+            after: The id.
+            waits: Whether to wait a moment for some if there are none.
 
         Raises:
             redis.RedisError: The gate is in trouble.
         """
-        try:
-            reply: Any = await self._gate.xreadgroup(
-                GROUP, CONSUMER, {self._keys.claims: which}, BATCH_MAX, _BLOCK_MS if which == UNREAD else None
-            )
-        except redis.ResponseError as error:
-            if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
-                raise
-            await self._create_group()
-            return []
+        claims = self._keys.claims
+        reply: Any = await self._gate.xread({claims: after}, BATCH_MAX, _BLOCK_MS if waits else None)
         return [entry for _, entries in reply for entry in entries]
 
-    async def _create_group(self) -> None:
-        """Read from the beginning: entries that are there must not be passed over, and to repeat them is harmless."""
-        try:
-            await self._gate.xgroup_create(self._keys.claims, GROUP, "0", mkstream=True)
-        except redis.ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):  # a recovery was faster
-                raise
-
-    async def commit(
-        self, epoch: int, booked: int, stream_ids: Sequence[str], refused: Iterable[tuple[str, str]]
-    ) -> bool:
-        """Acknowledge entries that are committed in the vault and move the watermark.
+    async def commit(self, epoch: int, booked: int, after: str, upto: str, refused: Iterable[tuple[str, str]]) -> bool:
+        """Move the watermark over entries that are committed in the vault.
 
         Args:
             epoch: Of the stock when the entries were read.
             booked: Rows of the stock in the vault.
-            stream_ids: The entries, ascending.
+            after: The id that they were read after.
+            upto: The id of the last of them.
             refused: Stream id and reason of those among them that the vault refused.
 
         Returns:
             False if the gate is under another epoch: then nothing was changed.
 
         Raises:
+            PassedOver: The watermark is below ``after``; nothing was changed.
             redis.RedisError: The gate is in trouble, or its library is missing.
         """
-        arguments = [str(epoch), str(booked), str(len(stream_ids)), *stream_ids]
+        arguments = [str(epoch), str(booked), after, upto]
         for stream_id, reason in refused:
             arguments += (stream_id, reason)
-        keys = self._keys
-        is_current: Any = await self._gate.fcall("grab_commit", 3, keys.claims, keys.progress, keys.refused, *arguments)
-        return bool(is_current)
+        moved: Any = await self._gate.fcall("grab_confirm", 2, self._keys.progress, self._keys.refused, *arguments)
+        if moved == _PASSED_OVER:
+            raise PassedOver(f"the watermark is below {after}")
+        return bool(moved)
 
-    async def progress(self) -> tuple[int, int]:
-        """Return the gate's epoch, 0 if the stock was never opened, and how many rows it was told are in the vault.
+    async def progress(self) -> Progress:
+        """Return how far the ledger is.
 
         Raises:
             redis.RedisError: The gate is in trouble, or its library is missing.
         """
         line = str(await self._gate.fcall_ro("grab_progress", 2, self._keys.progress, self._keys.refused))
-        epoch, _, booked, *_ = line.split(" ")
-        return int(epoch), int(booked)
+        epoch, committed, booked, *_ = line.split(" ")
+        return Progress(int(epoch), committed, int(booked))
 
     async def from_the_beginning(self) -> AsyncIterator[list[RawEntry]]:
         """Read the whole stream, whoever has read it before, in batches.

@@ -203,7 +203,6 @@ async def test_what_is_broken_by_hand_is_reported_and_nothing_else(
 async def test_a_claim_that_stays_on_its_way_is_reported(books: Books) -> None:
     """An entry that is not in the vault after a minute is stuck."""
     old_ms = int((await books.client.time())[0]) * 1000 - 61_000
-    await books.client.xgroup_destroy(books.stock.keys.claims, "ledger")
     await books.client.delete(books.stock.keys.claims)
     fields = {"v": "1", "epoch": str((await books.row()).epoch), "claim_no": "1", "user_ref": user_ref("a")}
     await books.client.xadd(books.stock.keys.claims, fields, id=f"{old_ms}-0")  # type: ignore[arg-type]  # invariant mapping

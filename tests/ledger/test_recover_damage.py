@@ -118,11 +118,11 @@ Damage = Callable[[Books], Awaitable[object]]
         lambda books: books.client.function_delete("grab"),
         lambda books: books.client.function_load(library_source(), replace=True),
         lambda books: books.client.delete(books.stock.keys.rules),
-        lambda books: books.client.xgroup_destroy(books.stock.keys.claims, "ledger"),
+        lambda books: books.client.delete(books.stock.keys.progress),
         lambda books: books.client.xtrim(books.stock.keys.claims, maxlen=0),
         lambda books: books.client.delete(books.stock.keys.holders, books.stock.keys.free),
     ],
-    ids=["flushall", "function delete", "function load", "rules", "group", "trim", "holders and free"],
+    ids=["flushall", "function delete", "function load", "rules", "progress", "trim", "holders and free"],
 )
 async def test_mistakes_at_the_gate_are_mended(own_books: Books, damage: Damage) -> None:
     """After any of them a recovery gives back a whole stock in which owners own."""

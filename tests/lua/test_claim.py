@@ -200,9 +200,8 @@ async def test_a_refused_entry_is_never_confirmed_again(shelf: Shelf, stock_of: 
     [answer] = await shelf.gate.claim(stock, ["a"])
     assert answer.holding is not None
     [(stream_id, _)] = await shelf.entries(stock)
-    await shelf.client.xreadgroup("ledger", "w", {stock.keys.claims: ">"})
-    keys = [stock.keys.claims, stock.keys.progress, stock.keys.refused]
-    assert await shelf.call("grab_commit", keys, 1, 0, 1, stream_id, stream_id, "CONFLICT") == 1
+    keys = [stock.keys.progress, stock.keys.refused]
+    assert await shelf.call("grab_confirm", keys, 1, 0, "0-0", stream_id, stream_id, "CONFLICT") == 1
     assert await shelf.letters(stock, "a", "b") == "RW"
     assert (await shelf.gate.look(stock, "a")).letter == Letter.REFUSED
 

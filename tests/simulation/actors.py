@@ -143,7 +143,8 @@ class Actors:
         """Be a ledger worker: follow the stock whenever nobody else does, and watch."""
         process = current_process()
         process.create_task(Watch("", "").run(asyncio.Event()))
-        kind = HastyFollower if Rule.COMMIT_FIRST in self._stores.broken else Follower
+        broken = self._stores.broken
+        kind = HastyFollower if Rule.COMMIT_FIRST in broken else LazyFollower if Rule.READ_ON in broken else Follower
         while True:
             await kind(STOCK.stock_id, STOCK_NO, "", "", Tally()).run()
             await pause(asyncio.Event(), _LOOK_S)
@@ -207,17 +208,28 @@ async def _check_nothing(*_: object) -> None:
 class HastyFollower(Follower):
     """Moves the watermark before the vault's commit: what must never be done."""
 
-    async def _record(
+    async def _record(  # noqa: PLR0917  as the original
         self,
         vault: asyncpg.Connection,
         stream: ClaimsStream,
         stock: StockRow,
+        after: str,
         entries: Sequence[RawEntry],
         booked: int,
     ) -> int:
-        await stream.commit(stock.epoch, booked + len(entries), [stream_id for stream_id, _ in entries], [])
+        await stream.commit(stock.epoch, booked + len(entries), after, entries[-1][0], [])
         await record(vault, stock, entries)
         return booked + len(entries)
+
+
+class LazyFollower(Follower):
+    """Begins where the stream ends, whatever lies between it and the watermark: what must never be done."""
+
+    async def _refill(self, vault: asyncpg.Connection, stream: ClaimsStream, stock: StockRow) -> tuple[int, str]:
+        booked, after = await super()._refill(vault, stream, stock)
+        async for entries in stream.from_the_beginning():
+            after = entries[-1][0]
+        return booked, after
 
 
 class SmallCounter:

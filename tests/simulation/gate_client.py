@@ -86,22 +86,17 @@ class ModelGateClient:
             )
         ]
 
-    async def xreadgroup(self, _group: str, _consumer: str, streams: Fields, count: int, block_ms: int | None) -> Any:
-        """Read as the group's consumer, waiting for new entries for a moment."""
-        [(key, which)] = streams.items()
+    async def xread(self, streams: Fields, count: int, block_ms: int | None) -> Any:
+        """Read what follows upon an id, waiting for new entries for a moment."""
+        [(key, after)] = streams.items()
         deadline_ms = self._clock_ms() + (block_ms or 0)
 
         def read(gate: ModelGate) -> object:
-            entries = gate.read_group(which, count)
+            entries = [entry for entry in gate.data.stream if entry[0] > id_of(after)][:count]
             return entries or (BLOCKED if self._clock_ms() < deadline_ms else [])
 
-        entries = await self._do("read new" if which == ">" else "read again", read)
+        entries = [(text_of(stream_id), fields) for stream_id, fields in await self._do("read", read)]
         return [(key, entries)] if entries else []
-
-    async def xgroup_create(self, *_: str, mkstream: bool) -> None:
-        """Create the group."""
-        assert mkstream
-        await self._do("xgroup", lambda gate: gate.create_group())
 
     def pipeline(self, *, transaction: bool) -> ModelPipeline:
         """Begin a pipeline."""

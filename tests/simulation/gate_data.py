@@ -29,8 +29,6 @@ class Data:
     holders: Fields = field(default_factory=dict)
     stream: list[tuple[Id, Fields]] = field(default_factory=list)
     last_id: Id = (0, 0)
-    delivered: Id | None = None  # of the group; None: there is no group
-    pending: list[Id] = field(default_factory=list)
     progress: Fields = field(default_factory=dict)
     refused: Fields = field(default_factory=dict)
 
@@ -42,7 +40,6 @@ class Data:
             free=self.free.copy(),
             holders=self.holders.copy(),
             stream=self.stream.copy(),
-            pending=self.pending.copy(),
             progress=self.progress.copy(),
             refused=self.refused.copy(),
         )

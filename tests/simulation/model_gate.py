@@ -50,7 +50,7 @@ class ModelGate:
             "grab_look": self._look,
             "grab_counts": self._counts,
             "grab_progress": lambda _: self._progress_line(list(self.data.refused)),
-            "grab_commit": self._commit,
+            "grab_confirm": self._commit,
             "grab_pause": self._pause,
             "grab_close": self._close,
             "grab_probe": self._probe,
@@ -110,41 +110,6 @@ class ModelGate:
         self.data.library = library
         self.open_epoch, self.latest_ms = 0, 0
         self.probes.clear()
-        self.written()
-
-    def read_group(self, which: str, count: int) -> list[tuple[str, Fields]]:
-        """Read entries for the group's one consumer: new ones ('>') or those it has not acknowledged.
-
-        Raises:
-            redis.ResponseError: There is no group.
-        """
-        data = self.data
-        if data.delivered is None:
-            raise redis.ResponseError("NOGROUP No such key or consumer group")
-        if which == "0":
-            waiting = set(data.pending[:count])
-            return [(text_of(stream_id), fields) for stream_id, fields in data.stream if stream_id in waiting]
-        fresh = [entry for entry in data.stream if entry[0] > data.delivered][:count]
-        if fresh:
-            data.delivered = fresh[-1][0]
-            data.pending = sorted(data.pending + [stream_id for stream_id, _ in fresh])
-            self.written()
-        return [(text_of(stream_id), fields) for stream_id, fields in fresh]
-
-    def create_group(self) -> None:
-        """Create the group at the beginning.
-
-        Raises:
-            redis.ResponseError: It is there.
-        """
-        if self.data.delivered is not None:
-            raise redis.ResponseError("BUSYGROUP Consumer Group name already exists")
-        self.data.delivered = (0, 0)
-        self.written()
-
-    def destroy_group(self) -> None:
-        """Destroy the group, and with it what is not acknowledged."""
-        self.data.delivered, self.data.pending = None, []
         self.written()
 
     def flush(self) -> None:
@@ -229,22 +194,16 @@ class ModelGate:
         return " ".join((*facts, *refused))
 
     def _commit(self, args: Sequence[str]) -> int:
-        data, progress, count = self.data, self.data.progress, int(args[2])
-        if progress.get("epoch") != args[0]:
+        data, progress = self.data, self.data.progress
+        epoch, booked, after, upto, *pairs = args
+        if progress.get("epoch") != epoch:
             return 0
-        ids = args[3 : 3 + count]
-        done = set(map(id_of, ids))
-        data.pending = [stream_id for stream_id in data.pending if stream_id not in done]
-        refused = dict(zip(args[3 + count :: 2], args[4 + count :: 2], strict=True))
+        if id_of(after) > id_of(progress["committed"]) and Rule.NO_GAP not in self.broken:
+            return -1
+        refused = dict(zip(pairs[::2], pairs[1::2], strict=True))
         data.refused |= refused
-        if data.delivered is None:
-            raise redis.ResponseError("NOGROUP No such key or consumer group")
-        reached = data.delivered
-        if data.pending and Rule.OLDEST_PENDING not in self.broken:
-            reached = max((each for each, _ in data.stream if each < data.pending[0]), default=(0, 0))
-        if reached > id_of(progress["committed"]):
-            progress["committed"] = text_of(reached)
-        progress["booked"] = str(max(int(args[1]), int(progress["booked"])))
+        progress["committed"] = max(progress["committed"], upto, key=id_of)
+        progress["booked"] = str(max(int(booked), int(progress["booked"])))
         self._announce(list(refused))
         return 1
 
@@ -301,7 +260,6 @@ class ModelGate:
             return 0
         if len(data.free) + len(data.holders) != int(quantity) and Rule.NUMBERS not in self.broken:
             return -1
-        data.delivered, data.pending = data.last_id, []
         last = text_of(data.last_id)
         self.latest_ms = max(self.latest_ms, data.last_id[0], int(floor_ms))
         data.rules = {

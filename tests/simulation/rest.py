@@ -60,9 +60,7 @@ class Rest:
 
     def _is_at_rest(self) -> bool:
         is_open = self._world.gate.epoch == self._world.vault.epoch
-        is_drained = (
-            len(self._world.gate.data.holders) == len(self._world.vault.claims) and not self._world.gate.data.pending
-        )
+        is_drained = len(self._world.gate.data.holders) == len(self._world.vault.claims)
         return is_open and is_drained and not any(map(self._is_waiting, self._world.users))
 
     def _is_waiting(self, key: str) -> bool:

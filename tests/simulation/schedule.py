@@ -153,7 +153,7 @@ class _Dice:
         if kind == "fail-over":
             return f"move {somebody}" if world.old_gate is not None else f"fail-over {chance.randrange(6)}"
         if kind == "damage":
-            return chance.choice(("flush-gate", "destroy-group"))
+            return "flush-gate"
         if kind == "kill-gate":
             unseen = chance.choice(("", " unseen"))
             return f"kill-gate {chance.choice(('whole', 'whole', 'half', 'wipe', '1', '2', '3', '5', '8'))}{unseen}"

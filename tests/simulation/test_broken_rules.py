@@ -17,7 +17,7 @@ CASES = {
     "no one-voucher key": ([Rule.ONE_VOUCHER], [], {"I-3", "I-14"}),
     "classified in the first statement": ([Rule.SECOND_STATEMENT], ["recover"], {"I-9"}),
     "watermark before the commit": ([Rule.COMMIT_FIRST], [], {"I-4"}),
-    "watermark past the oldest pending": ([Rule.OLDEST_PENDING], ["crash", "freeze", "cut-vault"], {"I-4"}),
+    "watermark over a gap": ([Rule.READ_ON, Rule.NO_GAP], ["crash", "freeze", "cut-vault"], {"I-4", "I-9"}),
     "no drain": ([Rule.DRAIN], ["recover"], {"I-14"}),
     "epoch not raised": ([Rule.RAISE], [], {"I-8", "I-9"}),
     "free list not checked": ([Rule.NUMBERS], ["kill-gate"], {"I-14"}),

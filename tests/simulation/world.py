@@ -82,7 +82,6 @@ class World:
             "thaw": self._thaw,
             "kill-gate": self._kill_gate,
             "flush-gate": lambda _: self._damage(self.gate.flush),
-            "destroy-group": lambda _: self._damage(self.gate.destroy_group),
             "fail-over": self._fail_over,
             "move": self._move,
             "cut-vault": self._cut_vault,

@@ -19,9 +19,7 @@ _REGISTERED = re.compile(
     r"|\{ function_name = '(?P<name_>\w+)', callback = (?P<local_>\w+), flags = \{ (?P<flags>.*) \} \})$",
     re.MULTILINE,
 )
-_WRITES = re.compile(
-    r"redis\.p?call\('(?:HSET|HINCRBY|DEL|UNLINK|LPOP|RPUSH|XADD|XACK|XGROUP', '(?:CREATE|DESTROY))', ([^')]*)"
-)
+_WRITES = re.compile(r"redis\.p?call\('(?:HSET|HINCRBY|DEL|UNLINK|LPOP|RPUSH|XADD)', ([^')]*)")
 
 
 @dataclass(frozen=True, slots=True)
