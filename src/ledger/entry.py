@@ -7,17 +7,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _VERSION = "1"
 _STREAM_ID = re.compile(r"([0-9]{1,15})-([0-9]{1,10})", re.ASCII)
 _USER_REF = re.compile(r"[0-9A-Za-z_-]{23}", re.ASCII)
 _NUMBER = re.compile(r"[1-9][0-9]{0,9}", re.ASCII)
+_NUMBERS_ALWAYS = ("epoch", "claim_no")
+_NUMBERS = (*_NUMBERS_ALWAYS, "nth")
 _INTEGER_MAX = 2**31 - 1  # of the vault's columns
 _QUOTE_MAX = 40  # characters of a strange value that a reason quotes
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A claim on its way to the vault.
 
     Attributes:
@@ -53,25 +55,22 @@ def decode(stream_id: str, fields: Mapping[str, str]) -> Entry | Malformed:
         return Malformed(f"the stream id is {_quote(stream_id)}, which is out of bounds")
     if fields.get("v") != _VERSION:
         return Malformed(f"the version is {_quote(fields.get('v'))}, not {_VERSION!r}")
-    numbers: dict[str, int] = {}
-    for name in ("epoch", "claim_no", "nth"):
+    for name in _NUMBERS if "nth" in fields else _NUMBERS_ALWAYS:
         text = fields.get(name)
-        if text is None and name == "nth":
-            continue
         if text is None or not _NUMBER.fullmatch(text) or int(text) > _INTEGER_MAX:
             return Malformed(f"the field {name} is {_quote(text)}, not a number from 1 to {_INTEGER_MAX}")
-        numbers[name] = int(text)
     user_ref = fields.get("user_ref", "")
     if not _USER_REF.fullmatch(user_ref):
         return Malformed(f"the user_ref has {len(user_ref)} characters or strange ones")
+    nth = fields.get("nth")
     return Entry(
-        stream_id=stream_id,
-        stream_ms=int(parts[1]),
-        stream_seq=int(parts[2]),
-        epoch=numbers["epoch"],
-        claim_no=numbers["claim_no"],
-        user_ref=user_ref,
-        nth=numbers.get("nth"),
+        stream_id,
+        int(parts[1]),
+        int(parts[2]),
+        int(fields["epoch"]),
+        int(fields["claim_no"]),
+        user_ref,
+        None if nth is None else int(nth),
     )
 
 
