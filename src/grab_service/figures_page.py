@@ -22,20 +22,21 @@ class Sum:
     used: int
     expired: int
     returned: int
+    voided: int
     spent_fen: int
     subsidy_fen: int
 
     @classmethod
     def of(cls, label: str, stocks: Iterable[StockFigures]) -> Sum:
         """Add figures up."""
-        names = ("quantity", "issued", "used", "expired", "returned", "spent_fen", "subsidy_fen")
+        names = ("quantity", "issued", "used", "expired", "returned", "voided", "spent_fen", "subsidy_fen")
         columns = zip(*([getattr(stock, name) for name in names] for stock in stocks), strict=True)
         return cls(label, *(sum(column) for column in columns))
 
     @property
     def open(self) -> int:
-        """Claimed, and neither used nor lapsed."""
-        return self.issued - self.used - self.expired
+        """Claimed and still good: neither used nor lapsed nor void."""
+        return self.issued - self.used - self.expired - self.voided
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON has it."""
@@ -115,7 +116,7 @@ def page_of(document: Mapping[str, Any], report: Report, at: datetime) -> str:
         kind_bars=[
             Bar(
                 each.label,
-                [("used", each.used), ("open", each.open), ("lapsed", each.expired + each.returned)],
+                [("used", each.used), ("open", each.open), ("lapsed", each.expired + each.returned + each.voided)],
                 f"{each.used:,} / {each.quantity:,}",
             )
             for each in report.kinds

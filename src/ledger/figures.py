@@ -25,6 +25,7 @@ class StockFigures:
         used: Claimed and used at a merchant, without those whose use was reversed.
         expired: Claimed and never used in time.
         returned: Never claimed, once the round is sealed.
+        voided: Claimed and taken back for good by two persons.
         spent_fen: What the orders came to before the discount, less the goods that came back.
         subsidy_fen: The discounts of them, less what came back to the pool.
     """
@@ -39,6 +40,7 @@ class StockFigures:
     used: int
     expired: int
     returned: int
+    voided: int
     spent_fen: int
     subsidy_fen: int
 
@@ -59,7 +61,7 @@ class DayFigures:
     """One day in China; goods that came back count on the day of the purchase.
 
     Attributes:
-        lapsed: Vouchers that were never used in time, or never claimed, on the day that this was booked.
+        lapsed: Vouchers that were never used in time, never claimed, or taken back, on the day that this was booked.
     """
 
     day: date

@@ -16,6 +16,8 @@ import asyncpg
 from ledger.blocks import NO_HASH, entry_hash, line_of, opening_of
 from ledger.statements import statement
 
+STAFF = "staff"  # the journal of what staff asked for, approved and did
+
 _EVERY_ROW = 2**62
 _RECORDED_US = 7  # where a claim's fields have the instant of recording
 

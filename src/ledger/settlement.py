@@ -16,7 +16,7 @@ import asyncpg
 
 from ledger import admin, catalogue
 from ledger.admin import Action
-from ledger.journals import journals
+from ledger.journals import STAFF, journals
 from ledger.statements import statement
 
 _SELECT_CAMPAIGN = statement("select_campaign_locked")
@@ -76,7 +76,7 @@ class Settlement(Amounts):
         nth: 1, 2, 3 … of its campaign.
         begins_at: Where the period before ended; None for the first.
         until: Its end, exclusive.
-        heads: JSON: the heads of the campaign's journals at the freezing.
+        heads: JSON: the heads of the campaign's journals and of that of staff at the freezing.
         state: FROZEN, APPROVED (agreed, not paid) or PAID.
         merchants: How many lines it has.
     """
@@ -326,7 +326,7 @@ async def deadlines(connection: asyncpg.Connection, *, at: datetime | None = Non
 
 async def _heads(connection: asyncpg.Connection, campaign_id: str) -> list[dict[str, object]]:
     stocks = {stock.stock_id for stock in await catalogue.stock_rows(connection) if stock.campaign_id == campaign_id}
-    names = {f"money/{campaign_id}", *(f"claims/{stock_id}" for stock_id in stocks)}
+    names = {STAFF, f"money/{campaign_id}", *(f"claims/{stock_id}" for stock_id in stocks)}
     return [
         {"journal": each.name, "block_no": each.block_no, "hash": each.hash.hex()}
         for each in await journals(connection)

@@ -12,6 +12,9 @@ import pytest
 
 from grab_service.api import audit
 from grab_service.settings import Settings
+from ledger import admin
+from ledger.admin import Action
+from ledger.journals import STAFF
 from tests.api.conftest import BEIJING, Site
 from tests.support.rehearsals import grab
 from tests.tidy.project import ROOT
@@ -91,6 +94,17 @@ async def test_heads_follow_the_seal_and_are_remembered_for_a_moment(
     monkeypatch.setattr(audit, "_KEPT_S", 0.0)
     [newer] = [each for each in (await api.get("/v1/audit/head")).json()["journals"] if "claims/" in each["journal"]]
     assert (newer["rows"], newer["block_no"]) == (3, head["block_no"] + 1)
+
+
+async def test_the_head_of_what_staff_did_is_public_beside_the_others(site: Site, api: httpx.AsyncClient) -> None:
+    """Whoever keeps it can tell later that a request of staff was taken away."""
+    await admin.request(site.vault, Action.PAUSE, site.stock_id, reason="test", subject="li")
+    assert run(site, "seal").returncode == 0
+    heads = {each["journal"]: each["rows"] for each in (await api.get("/v1/audit/head")).json()["journals"]}
+    assert heads[STAFF] == await site.vault.fetchval(
+        "SELECT count(*) FROM sealed_rows JOIN journals j USING (journal_no) WHERE j.of_staff"
+    )
+    assert heads[STAFF] >= 1
 
 
 async def test_the_command_names_the_block_that_was_changed(site: Site, api: httpx.AsyncClient, tmp_path: Path) -> None:

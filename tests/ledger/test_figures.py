@@ -13,9 +13,12 @@ import pytest
 from grab_service.figures_page import Report, page_of
 from grab_service.settings import Settings
 from ledger import catalogue
+from ledger.admin import Action
 from ledger.expiry import rounds_to_seal, seal_round
 from ledger.figures import figures_of
+from ledger.holds import VoucherName
 from tests.support.rehearsals import grab
+from tests.support.review import change
 from tests.support.till import OTHER_SHOP, Till
 
 
@@ -59,6 +62,24 @@ async def test_all_sums_are_the_same(played: Till) -> None:
             assert sum(getattr(row, name) for row in rows) == total, (name, rows)
     assert sum(day.issued for day in report.days) == report.total.issued
     assert sum(day.lapsed for day in report.days) == report.total.expired + report.total.returned
+    assert {kind.voided for kind in report.kinds} == {0}
+
+
+async def test_what_two_persons_took_back_is_told_apart_from_what_is_still_good(till: Till) -> None:
+    """Of three claims one is used, one void and one held: by class and tier issued is used, lapsed, void and good."""
+    stock_id = till.books.stock.stock_id
+    await till.redeemed(1)
+    await change(till.vault, Action.HOLD, [VoucherName(stock_id, 2), VoucherName(stock_id, 3)])
+    await change(till.vault, Action.VOID, [VoucherName(stock_id, 2)])
+    report = await report_of(till)
+    for row in (report.total, report.kinds[0]):
+        assert (row.issued, row.used, row.expired, row.voided, row.open) == (3, 1, 0, 1, 1)
+    assert all(row.issued == row.used + row.expired + row.voided + row.open for row in report.kinds)
+    assert sum(day.lapsed for day in report.days) == 1
+    assert report.to_json()["kinds"][0]["voided"] == 1
+    page = page_of(till.books.campaign.document(), report, datetime.now(UTC))
+    heads, cells = re.findall(r"<th[^>]*>([^<]*)</th>", page), re.findall(r"<td>([^<]*)</td>", page)
+    assert cells[heads.index("作废") - 1] == "1"
 
 
 async def test_a_campaign_without_any_use_has_dashes_and_every_town(till: Till) -> None:

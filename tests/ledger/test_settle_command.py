@@ -20,7 +20,10 @@ from python_calamine import CalamineWorkbook
 from grab_service import instants
 from grab_service.periods import end_of
 from grab_service.settlement_files import files_of, write_files
-from ledger import settlement
+from ledger import admin, settlement
+from ledger.admin import Action
+from ledger.journals import STAFF, journals
+from ledger.seal import seal_now
 from ledger.settlement import Settlement
 from tests.flow.test_two_persons import Office
 from tests.support.till import OTHER_SHOP, SHOP, Till
@@ -97,6 +100,26 @@ async def test_the_files_say_the_same_to_programs_of_others(till: Till, tmp_path
     ]
     write_files(tmp_path, files)
     assert _files_in(tmp_path) == files
+
+
+async def test_the_manifest_has_the_heads_of_its_chains_as_they_were_at_the_freezing(till: Till) -> None:
+    """Money, claims and what staff did; what staff do afterwards moves their chain on, and the manifest stays."""
+    campaign_id = till.books.campaign.campaign_id
+    await admin.request(till.vault, Action.PAUSE, till.books.stock.stock_id, reason="test", subject="li")
+    await _trade(till)
+    await seal_now(till.vault)
+    heads = {each.name: each.hash.hex() for each in await journals(till.vault) if each.hash is not None}
+    frozen = await _freeze(till)
+    files = files_of(*await settlement.contents(till.vault, frozen.settlement_id))
+    manifest = json.loads(files[f"{frozen.settlement_id}-manifest.json"])
+    told = {each["journal"]: each["hash"] for each in manifest["journals"]}
+    assert set(told) >= {STAFF, f"money/{campaign_id}", f"claims/{till.books.stock.stock_id}"}
+    assert told.items() <= heads.items()
+    await seal_now(till.vault)
+    [staff] = [each for each in await journals(till.vault) if each.name == STAFF]
+    assert staff.hash is not None
+    assert staff.hash.hex() != told[STAFF]
+    assert files_of(*await settlement.contents(till.vault, frozen.settlement_id)) == files
 
 
 @pytest.mark.skipif(shutil.which("soffice") is None, reason="LibreOffice is not installed")

@@ -20,7 +20,7 @@ WITH stock AS (
 ), lapse AS (
     SELECT (e.at AT TIME ZONE interval '8 hours')::date AS day, sum(e.units) AS lapsed
     FROM stock JOIN events e USING (stock_no)
-    WHERE e.kind IN ('EXPIRE', 'NEVER_CLAIMED') AND e.units > 0
+    WHERE e.kind IN ('EXPIRE', 'NEVER_CLAIMED', 'VOID') AND e.units > 0
     GROUP BY 1
 )
 SELECT day, coalesce(i.issued, 0) AS issued, coalesce(u.used, 0) AS used, coalesce(l.lapsed, 0) AS lapsed,

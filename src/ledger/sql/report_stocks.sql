@@ -12,12 +12,14 @@ WITH use AS (
     GROUP BY x.stock_no
 ), lapse AS (
     SELECT stock_no, coalesce(sum(units) FILTER (WHERE kind = 'EXPIRE'), 0) AS expired,
-           coalesce(sum(units) FILTER (WHERE kind = 'NEVER_CLAIMED'), 0)    AS returned
-    FROM events WHERE kind IN ('EXPIRE', 'NEVER_CLAIMED') GROUP BY stock_no
+           coalesce(sum(units) FILTER (WHERE kind = 'NEVER_CLAIMED'), 0)    AS returned,
+           coalesce(sum(units) FILTER (WHERE kind = 'VOID'), 0)             AS voided
+    FROM events WHERE kind IN ('EXPIRE', 'NEVER_CLAIMED', 'VOID') GROUP BY stock_no
 )
 SELECT s.stock_id, s.name, r.round_id, s.class AS class_code, s.tier, s.quantity,
        (SELECT count(*) FROM claims k WHERE k.stock_no = s.stock_no) AS issued,
        coalesce(u.used, 0) AS used, coalesce(l.expired, 0) AS expired, coalesce(l.returned, 0) AS returned,
+       coalesce(l.voided, 0) AS voided,
        coalesce(u.spent_fen, 0)::bigint AS spent_fen, coalesce(u.subsidy_fen, 0)::bigint AS subsidy_fen
 FROM stocks s
 JOIN rounds r USING (round_no)
