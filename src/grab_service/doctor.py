@@ -17,11 +17,13 @@ from grab_service import keyring, policy, resources
 from grab_service.findings import Finding, Verdict
 from grab_service.gate import Gate
 from grab_service.keyring import KeyringInvalid
+from grab_service.pepper_check import unfit
 from grab_service.references import VoucherCodes
 from grab_service.settings import STORES, Settings, variable_of
 from grab_service.store_urls import is_in_the_clear, is_nobody
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
-from ledger import admin, gate_settings, migrate, money, roles, vault_server
+from ledger import admin, catalogue, gate_settings, migrate, money, roles, vault_server
+from ledger.catalogue import CampaignPepper
 from ledger.gate_settings import WrongSetting
 from ledger.money import Unfunded
 from ledger.vault_server import MintedSample
@@ -112,6 +114,7 @@ async def _look_at_vault(settings: Settings) -> list[Finding]:
             findings.append(_vault_role(settings, await roles.powers_over_journals(vault)))
             findings.append(_two_persons(settings, is_policy=await admin.must_agree(vault)))
             findings.append(_fund(await money.unfunded(vault)))
+            findings.append(_peppers(settings, await catalogue.peppers(vault)))
             sample = await vault_server.minted_sample(vault)
     except migrate.MigrationRefused as error:
         return [_fail("vault tables", str(error), "run the version that fits")]
@@ -164,6 +167,18 @@ def _minted(settings: Settings, sample: MintedSample | None) -> Finding:
     return _pass(name, "fit the voucher key")
 
 
+def _peppers(settings: Settings, stored: Sequence[CampaignPepper]) -> Finding:
+    """Whether each campaign with valid vouchers has the very pepper here that it began with: no part starts without."""
+    name = "peppers"
+    try:
+        refs = keyring.read_user_refs(settings)
+    except KeyringInvalid:
+        return Finding(name, Verdict.WARN, "cannot be compared, since one cannot be read")
+    if faults := unfit((each for each in stored if each.is_needed), refs):
+        return _fail(name, "; ".join(faults.values()), "restore the very secret that they began with")
+    return _pass(name, "fit the campaigns that have valid vouchers")
+
+
 def _look_at_key_files(settings: Settings) -> list[Finding]:
     name = "keys"
     if not settings.jwt_issuer:
@@ -173,7 +188,7 @@ def _look_at_key_files(settings: Settings) -> list[Finding]:
     except KeyringInvalid as error:
         return [_fail(name, str(error))]
     secrets = [settings.ticket_key_file, settings.voucher_key_file, settings.pepper_file, settings.client_key_file]
-    secrets.append(settings.ticket_key_other_file)
+    secrets += [settings.ticket_key_other_file, *(path for _, path in keyring.other_peppers(settings))]
     open_to_others = [str(path) for path in secrets if path and path.exists() and path.stat().st_mode & _OTHERS]
     if open_to_others:
         return [Finding(name, Verdict.WARN, f"others may read {', '.join(open_to_others)}", "chmod 600")]

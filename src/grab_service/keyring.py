@@ -130,6 +130,12 @@ def read_ticket_keys(settings: Settings) -> tuple[bytes, bytes | None]:
     )
 
 
+def other_peppers(settings: Settings) -> list[tuple[int, Path]]:
+    """Return version and file of each pepper beside that of new campaigns."""
+    parts = [each.partition("=") for each in filter(None, settings.pepper_other_files.split(","))]
+    return [(int(version), Path(path)) for version, _, path in parts]
+
+
 def read_user_refs(settings: Settings) -> UserRefs:
     """Read the pepper of new campaigns and those of others.
 
@@ -137,9 +143,8 @@ def read_user_refs(settings: Settings) -> UserRefs:
         KeyringInvalid: A file cannot be read, its secret is too weak, or two files are said to hold one version.
     """
     others: list[UserRefs] = []
-    for each in filter(None, settings.pepper_other_files.split(",")):
-        version, _, path = each.partition("=")
-        others.append(UserRefs(read_secret("pepper_other_files", Path(path)), int(version)))
+    for version, path in other_peppers(settings):
+        others.append(UserRefs(read_secret("pepper_other_files", path), version))
     versions = [settings.pepper_version, *(each.version for each in others)]
     if len(set(versions)) < len(versions):
         raise KeyringInvalid(f"two peppers have the same version: {', '.join(map(str, versions))}")

@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
+from grab_service import doctor
 from grab_service.campaign import Campaign
+from grab_service.findings import Finding, Verdict
 from grab_service.keyring import KeyringInvalid, read_user_refs
 from grab_service.minting import mint, seasoned
 from grab_service.pepper_check import see_peppers
@@ -119,6 +121,35 @@ async def test_no_part_starts_without_the_pepper_of_vouchers_that_are_valid(
     assert refused.returncode == 2
     needing = site.campaign if fault == "no other" else later
     assert f"{needing.campaign_id} began with" in refused.stderr, refused.stderr
+
+
+async def test_the_doctor_looks_at_each_pepper(site: Site, later: Campaign, rotated: dict[str, Any]) -> None:
+    """Files that others may read are named, whichever campaign they belong to, and so is a campaign without its own."""
+
+    async def looked_at(**changes: Any) -> dict[str, Finding]:
+        found = await doctor.examine(site.settings.model_copy(update=rotated | changes), None)
+        return {each.name: each for each in found}
+
+    old, new = site.settings.pepper_file, rotated["pepper_file"]
+    assert old is not None
+    for path in (old, new):
+        path.chmod(0o600)
+    both = await looked_at()
+    assert (both["peppers"].verdict, both["keys"].verdict) == (Verdict.PASS, Verdict.PASS)
+    for path in (old, new):
+        path.chmod(0o640)
+        keys = (await looked_at())["keys"]
+        assert (keys.verdict, str(path) in keys.detail) == (Verdict.WARN, True)
+        path.chmod(0o600)
+    for changes, campaign in (
+        ({"pepper_other_files": ""}, site.campaign),
+        ({"pepper_file": _other_pepper(new)}, later),
+    ):
+        lacking = (await looked_at(**changes))["peppers"]
+        assert lacking.verdict is Verdict.FAIL
+        assert f"{campaign.campaign_id} began with" in lacking.detail
+    unreadable = (await looked_at(pepper_other_files="1=/nowhere/pepper.key"))["peppers"]
+    assert unreadable.verdict is Verdict.WARN
 
 
 async def test_the_pepper_of_vouchers_that_have_lapsed_can_go(site: Site, rotated: dict[str, Any]) -> None:
