@@ -227,11 +227,11 @@ def _status_of(received: bytes) -> int | None:
     end = received.find(_HEADERS_END)
     if end < 0:
         return None
-    headers = received[:end].lower()
-    at = headers.find(_LENGTH)
+    at = received.find(_LENGTH, 0, end)
+    if at < 0:
+        at = received[:end].lower().find(_LENGTH)
     if at >= 0:
-        stop = headers.find(b"\r\n", at)
-        length = int(headers[at + len(_LENGTH) : stop if stop >= 0 else None])
+        length = int(received[at + len(_LENGTH) : received.find(b"\r\n", at)])
         if len(received) < end + len(_HEADERS_END) + length:
             return None
     return int(received[9:12])

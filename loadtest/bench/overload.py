@@ -90,6 +90,7 @@ async def overload(service: Ours, offer: Offer) -> dict[str, Any]:
         raise BenchImpossible("the requests of the overload ran out")
     return summary(peak["per_s"], figures, seen, seconds) | {
         "peak_statuses": peak["statuses"],
+        "peak_cpu_us": peak["cpu_us"],
         "server_cpu_s": cpu_us / 1e6,
         "open_loop": figures,
         "rss": seen,

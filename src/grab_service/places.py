@@ -16,16 +16,18 @@ class Places:
 
     Attributes:
         taken: How many are taken.
+        are_short: Whether all are taken, so that some stock's next claim is one too many.
     """
 
     def __init__(self, places_max: int) -> None:
         self._places_max = places_max
         self._taken_of: dict[str, int] = {}
         self.taken = 0
+        self.are_short = False
 
     def are_full(self, stock_id: str) -> bool:
         """Whether the next claim of a stock is one too many."""
-        if self.taken < self._places_max:
+        if not self.are_short:
             return False
         own = self._taken_of.get(stock_id, 0)
         stocks = len(self._taken_of) + (own == 0)
@@ -34,11 +36,13 @@ class Places:
     def take(self, stock_id: str) -> None:
         """Count a claim that begins to wait for the stores."""
         self.taken += 1
+        self.are_short = self.taken >= self._places_max
         self._taken_of[stock_id] = self._taken_of.get(stock_id, 0) + 1
 
     def leave(self, stock_id: str) -> None:
         """Count a claim that waits no more."""
         self.taken -= 1
+        self.are_short = self.taken >= self._places_max
         left = self._taken_of[stock_id] - 1
         if left:
             self._taken_of[stock_id] = left

@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 _FACTORY = "grab_service.api.app:create_app_from_environment"
 _ADMIN_FACTORY = "grab_service.api.app:create_admin_app_from_environment"
+_LINE = "grab_service.api.line:Line"
 _ADMIN_LOOK_S = 1.0
 _BACKLOG_MAX = 4096  # connections that wait to be accepted: everyone comes in the same second
 _IDLE_S = 75  # the app's connections outlive the countdown; Granian bounds slow heads by the same
@@ -139,7 +140,7 @@ def _serve_with_uvicorn(settings: Settings) -> None:
         port=settings.port,
         workers=settings.workers,
         loop="uvloop",
-        http="httptools",
+        http=_LINE,
         ws="none",
         lifespan="on",
         backlog=_BACKLOG_MAX,

@@ -46,7 +46,7 @@ class Settings(LimitSettings):
         Field(ge=0, le=65_535, description="Port for staff and monitoring: admin, ops, metrics, docs; 0 for none."),
     ] = 0
     workers: Annotated[int, Unit("processes"), Field(ge=1, le=64, description="How many API processes serve.")] = 1
-    server: Annotated[Literal["uvicorn", "granian"], Field(description="Which ASGI server runs the API.")] = "granian"
+    server: Annotated[Literal["uvicorn", "granian"], Field(description="Which ASGI server runs the API.")] = "uvicorn"
     shutdown_grace_s: Annotated[
         int, Unit("s"), Field(ge=1, le=300, description="How long requests under way may take at a stop.")
     ] = 10

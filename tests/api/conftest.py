@@ -19,6 +19,7 @@ import uvicorn
 
 from grab_service import embedded, keyring
 from grab_service.api.app import create_app
+from grab_service.api.line import Line
 from grab_service.api.scopes import Surface
 from grab_service.campaign import Campaign
 from grab_service.minting import mint
@@ -128,6 +129,7 @@ class Site:
             server_header=False,
             lifespan="on",
             loop="asyncio",
+            http=Line,
             timeout_keep_alive=60,  # a kept connection is never cut off just when a slow machine uses it again
         )
         server = uvicorn.Server(config)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Coroutine
 from time import monotonic
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -13,17 +15,20 @@ from grab_service.api import problems
 from grab_service.api.ending import Ending
 from grab_service.api.incoming import Incoming, Reception, Replay, refuse_content
 from grab_service.api.problems import Code
+from grab_service.api.refusals import Refusals
 from grab_service.api.reply import Reply
 from grab_service.api.safe_headers import completed
 from grab_service.api.scopes import Surface, surface_of
 from grab_service.api.service import Service
+from grab_service.api.turns import Turns
 from grab_service.signatures import looks_signed
 
 _log = logging.getLogger(__name__)
 
-_CLAIMS_PREFIX, _CLAIMS_SUFFIX = "/v1/stocks/", "/claims"
-_CLAIMS_BEGIN, _CLAIMS_END = len(_CLAIMS_PREFIX), -len(_CLAIMS_SUFFIX)
+CLAIMS_PREFIX, CLAIMS_SUFFIX = "/v1/stocks/", "/claims"
+CLAIMS_BEGIN, CLAIMS_END = len(CLAIMS_PREFIX), -len(CLAIMS_SUFFIX)
 _FULL = problems.form(Code.SYSTEM_BUSY, problems.CHINESE, "Too many claims are under way.", ending=Ending.BUSY_PLACES)
+_TURNED_AWAY = _FULL.filled_in("")
 _STOCK_PATH = "/v1/stock"
 _STOCK_CACHING = (b"cache-control", b"public, max-age=1")
 
@@ -35,16 +40,23 @@ class Front:
         app: FastAPI, for everything else.
         service: The running service.
         surface: What this port serves; the rest is not found here.
+
+    Attributes:
+        serves_claims: Whether claims are answered here.
+        places: Counts the claims under way.
+        turns: Lets claims in that connections hold, a slice a turn.
     """
 
     def __init__(self, app: ASGIApp, service: Service, surface: Surface) -> None:
         self._app = app
         self._surface = surface
-        self._serves_claims = Surface.PUBLIC in surface
+        self.serves_claims = Surface.PUBLIC in surface
         self._service = service
         self._instruments = service.instruments
         self._claims = service.claims
-        self._places = service.places
+        self.places = service.places
+        self.turns = Turns(self.places)
+        self._refusals = Refusals(_FULL)
         self._reception = Reception(service.proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,18 +66,17 @@ class Front:
             return
         path: str = scope["path"]
         if not (
-            path.endswith(_CLAIMS_SUFFIX)
-            and path.startswith(_CLAIMS_PREFIX)
+            path.endswith(CLAIMS_SUFFIX)
+            and path.startswith(CLAIMS_PREFIX)
             and scope["method"] == "POST"
-            and self._serves_claims
+            and self.serves_claims
         ):
             await self._serve_other(scope, receive, send)
             return
         began_s = monotonic()
-        stock_id = path[_CLAIMS_BEGIN:_CLAIMS_END]
-        if self._places.are_full(stock_id):
-            request_id = self._reception.new_id()
-            reply = _FULL.filled_in(request_id)
+        stock_id = path[CLAIMS_BEGIN:CLAIMS_END]
+        if self.is_full(stock_id):
+            request_id, reply = self.turned_away()
         else:
             incoming = self._reception.read(scope)
             request_id = incoming.request_id
@@ -73,6 +84,53 @@ class Front:
         start, body = reply.messages(request_id)
         await send(start)
         await send(body)
+        self.count(request_id, stock_id, reply, began_s)
+
+    def is_full(self, stock_id: str) -> bool:
+        """Whether the next claim of a stock has to be turned away."""
+        return self.turns.are_full or self.places.are_full(stock_id)
+
+    def turned_away(self) -> tuple[str, Reply]:
+        """Return the answer to a claim for which there is no place, and its request id."""
+        request_id = self._reception.new_id()
+        return request_id, _FULL.filled_in(request_id)
+
+    def turn_away(self, stock_id: str, began_s: float, of_every_answer: tuple[tuple[bytes, bytes], ...]) -> bytes:
+        """Return the whole answer to a claim for which there is no place, counted.
+
+        Args:
+            stock_id: What is claimed.
+            began_s: When the claim came, on the monotonic clock.
+            of_every_answer: Headers that the server adds.
+        """
+        request_id = self._reception.new_id()
+        self._instruments.claim(request_id, stock_id, _TURNED_AWAY, monotonic() - began_s)
+        return self._refusals.answer(request_id.encode(), of_every_answer)
+
+    def at_once(self, stock_id: str, scope: Scope, now_s: float) -> tuple[str, Reply | Coroutine[Any, Any, Reply]]:
+        """Answer a claim without a body, or return how to wait for its answer; and its request id.
+
+        A place is taken for whoever waits.
+
+        Args:
+            stock_id: What is claimed.
+            scope: The request.
+            now_s: This process's monotonic clock.
+        """
+        if self.is_full(stock_id):
+            return self.turned_away()
+        incoming = self._reception.read(scope)
+        try:
+            known = self._claims.answer_at_once(stock_id, incoming, now_s)
+        except Exception:  # noqa: BLE001  the last resort: the caller gets a problem, the log the cause
+            return incoming.request_id, _failed(incoming)
+        if isinstance(known, Reply):
+            return incoming.request_id, known
+        self.places.take(stock_id)
+        return incoming.request_id, self._ask(stock_id, known, incoming)
+
+    def count(self, request_id: str, stock_id: str, reply: Reply, began_s: float) -> None:
+        """Count a claim that was answered, and was begun at this instant of the monotonic clock."""
         self._instruments.claim(request_id, stock_id, reply, monotonic() - began_s)
 
     async def _claim(self, stock_id: str, incoming: Incoming, receive: Receive, now_s: float) -> Reply:
@@ -82,16 +140,20 @@ class Front:
                 if wrong is not None:
                     return problems.reply(wrong[0], incoming.request_id, incoming.language, detail=wrong[1])
             known = self._claims.answer_at_once(stock_id, incoming, now_s)
-            if isinstance(known, Reply):
-                return known
-            self._places.take(stock_id)
-            try:
-                return await self._claims.ask(stock_id, known, incoming)
-            finally:
-                self._places.leave(stock_id)
         except Exception:  # noqa: BLE001  the last resort: the caller gets a problem, the log the cause
-            _log.exception("claim failed unexpectedly, request %s", incoming.request_id)
-            return problems.reply(Code.SYSTEM_ERROR, incoming.request_id, incoming.language)
+            return _failed(incoming)
+        if isinstance(known, Reply):
+            return known
+        self.places.take(stock_id)
+        return await self._ask(stock_id, known, incoming)
+
+    async def _ask(self, stock_id: str, user_ref: str, incoming: Incoming) -> Reply:
+        try:
+            return await self._claims.ask(stock_id, user_ref, incoming)
+        except Exception:  # noqa: BLE001  as above
+            return _failed(incoming)
+        finally:
+            self.places.leave(stock_id)
 
     async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_s = monotonic()
@@ -138,3 +200,9 @@ class Front:
                 raise
             reply = problems.reply(Code.SYSTEM_ERROR, incoming.request_id, incoming.language)
             await reply.send(send, incoming.request_id)
+
+
+def _failed(incoming: Incoming) -> Reply:
+    """Log the exception that is being handled and return what the caller is told."""
+    _log.exception("claim failed unexpectedly, request %s", incoming.request_id)
+    return problems.reply(Code.SYSTEM_ERROR, incoming.request_id, incoming.language)

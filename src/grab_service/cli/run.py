@@ -61,7 +61,7 @@ def up(
         ),
     ] = None,
     workers: Annotated[int | None, typer.Option(help="API processes.", show_default="1")] = None,
-    server: Annotated[Server | None, typer.Option(help="ASGI server.", show_default="granian")] = None,
+    server: Annotated[Server | None, typer.Option(help="ASGI server.", show_default="uvicorn")] = None,
 ) -> None:
     """Run everything on this machine: servers, campaign, API and ledger worker.
 

@@ -1,0 +1,93 @@
+"""Turns of the event loop: how many claims one may carry.
+
+A loop that is offered thousands of claims at once handles them all before it looks at anything else, at the gate's
+replies among them; so winners wait for those who come after them, and places stay taken.  Here a turn carries a slice
+of claims and a slice of refusals, and the rest waits in order of arrival for the next turns.  What waits is one short
+request for each connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from grab_service.places import Places
+
+SLICE = 64  # claims of one turn, some 4 ms
+REFUSALS = 256  # of one turn, some 4 ms
+WAITING_MAX = 1000  # claims that have a chance of being served, some 60 ms
+
+
+class Receiver(Protocol):
+    """Who can go on with what it received."""
+
+    def go_on(self, data: bytes, since_s: float, *, is_too_much: bool) -> None:
+        """Handle what was received at this instant of the monotonic clock, or refuse it."""
+
+
+class Turns:
+    """Lets claims in, a slice a turn.
+
+    Args:
+        places: Counts the claims under way.
+
+    Attributes:
+        are_full: Whether the claim that is let in just now is to be refused, whatever places there are.
+    """
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._waiting: deque[tuple[Receiver, bytes, float]] = deque()
+        self._let_in = self._refused = 0
+        self._is_due = False
+        self.are_full = False
+
+    def take(self, receiver: Receiver, data: bytes, now_s: float) -> bool:
+        """Let a claim in, or keep it until its turn; return whether it was let in.
+
+        Args:
+            receiver: Who goes on with it, now or later.
+            data: What he received.
+            now_s: When: this process's monotonic clock.
+        """
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._begin)
+        waiting = self._waiting
+        if self._places.are_short or len(waiting) >= WAITING_MAX:
+            # Whoever cannot be served learns it before those who can.
+            if self._refused < REFUSALS:
+                self._refuse(receiver, data, now_s)
+                return True
+        elif not waiting and self._let_in < SLICE:
+            self._let_in += 1
+            receiver.go_on(data, now_s, is_too_much=False)
+            return True
+        waiting.append((receiver, data, now_s))
+        return False
+
+    def _refuse(self, receiver: Receiver, data: bytes, since_s: float) -> None:
+        self._refused += 1
+        self.are_full = len(self._waiting) >= WAITING_MAX
+        receiver.go_on(data, since_s, is_too_much=True)
+        self.are_full = False
+
+    def _begin(self) -> None:
+        """Begin a turn."""
+        waiting = self._waiting
+        self._is_due, self._let_in, self._refused = bool(waiting), 0, 0
+        if not self._is_due:
+            return
+        asyncio.get_running_loop().call_soon(self._begin)
+        while waiting:
+            if self._places.are_short or len(waiting) > WAITING_MAX:
+                if self._refused == REFUSALS:
+                    return
+                self._refuse(*waiting.popleft())
+            elif self._let_in == SLICE:
+                return
+            else:
+                self._let_in += 1
+                receiver, data, since_s = waiting.popleft()
+                receiver.go_on(data, since_s, is_too_much=False)

@@ -1,0 +1,153 @@
+"""Connections that answer claims by themselves: the same HTTP as with any server, whatever comes in whatever pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import uvicorn
+from fastapi import FastAPI
+
+from grab_service.api.line import Line
+from tests.api.conftest import Site, free_port
+from tests.support.wait import wait_until
+
+_WITHIN_S = 20.0
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    async with asyncio.timeout(_WITHIN_S):
+        lines = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
+        body = await reader.readexactly(int(headers["content-length"]))
+    return int(lines[0].split()[1]), headers, body
+
+
+def _claim(site: Site, stock_id: str, user: str, further: str = "") -> bytes:
+    token = site.bearer(user)["Authorization"]
+    return f"POST /v1/stocks/{stock_id}/claims HTTP/1.1\r\nHost: a\r\nAuthorization: {token}\r\n{further}\r\n".encode()
+
+
+async def test_a_claim_turned_away_by_its_first_line_gets_a_whole_answer_and_the_connection_stays(site: Site) -> None:
+    """Every place taken: 503 with all that a problem has; once there are places the same connection wins."""
+    api = await site.serve(inflight_max=1, confirm_timeout_ms=30_000)
+    port = api.base_url.port
+    await site.stop_worker()
+    first, first_writer = await asyncio.open_connection("127.0.0.1", port)
+    first_writer.write(_claim(site, site.stock_id, "u0"))
+
+    async def is_full() -> bool:
+        return "\ngrab_inflight_requests 1.0\n" in (await api.get("/metrics")).text
+
+    await wait_until(is_full, "the only place is taken")
+    second, second_writer = await asyncio.open_connection("127.0.0.1", port)
+    ids = set()
+    for further in ("", "Content-Length: 0\r\n", "X-A: 100%\r\n"):
+        second_writer.write(_claim(site, site.stock_id, "u1", further))
+        status, headers, body = await _answer(second)
+        problem = json.loads(body)
+        assert (status, problem["code"], problem["status"]) == (503, "SYSTEM_BUSY", 503)
+        assert headers["retry-after"] in ("1", "2", "3")
+        assert headers["content-type"] == "application/problem+json"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert problem["request_id"] == headers["request-id"]
+        assert problem["server_time"].endswith("+08:00")
+        ids.add(headers["request-id"])
+    assert len(ids) == 3
+    # A body belongs to its request and is none itself, also when it comes later.
+    second_writer.write(_claim(site, site.stock_id, "u1", "Content-Type: application/json\r\nContent-Length: 2\r\n"))
+    second_writer.write(b"{}")
+    assert (await _answer(second))[0] == 503
+    site.start_worker()
+    assert (await _answer(first))[0] == 201
+    second_writer.write(_claim(site, site.stock_id, "u1"))
+    assert (await _answer(second))[0] == 201
+    first_writer.transport.abort()
+    second_writer.transport.abort()
+
+
+async def test_requests_sent_without_waiting_are_answered_in_their_order(site: Site) -> None:
+    """Claims, a claim that waits for the stores, another route: one after the other, also when cut anywhere."""
+    api = await site.serve()
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.base_url.port)
+    every = (
+        _claim(site, site.stock_id, "u0")
+        + b"GET /v1/stock HTTP/1.1\r\nHost: a\r\n\r\n"
+        + _claim(site, site.stock_id, "u0")
+        + _claim(site, "none", "u0")
+        + _claim(site, site.stock_id, "u1", "Connection: close\r\n")
+    )
+    for at in range(0, len(every), 97):
+        writer.write(every[at : at + 97])
+        await writer.drain()
+        await asyncio.sleep(0)
+    assert [(await _answer(reader))[0] for _ in range(5)] == [201, 200, 200, 404, 201]
+    assert await asyncio.wait_for(reader.read(), _WITHIN_S) == b""
+    writer.close()
+
+
+async def test_more_claims_at_once_than_a_turn_carries_are_all_answered(site: Site) -> None:
+    """300 connections that send together: each gets one answer, the first hundreds not only refusals."""
+    api = await site.serve(user_rate_max=1000)
+    lines = [await asyncio.open_connection("127.0.0.1", api.base_url.port) for _ in range(300)]
+    for number, (_, writer) in enumerate(lines):
+        writer.write(_claim(site, site.stock_id, f"u{number % 3}"))
+    statuses = [(await _answer(reader))[0] for reader, _ in lines]
+    assert set(statuses) <= {200, 201}
+    assert statuses.count(201) == 3
+    for _, writer in lines:
+        writer.transport.abort()
+
+
+@asynccontextmanager
+async def _bare(idle_s: int) -> AsyncIterator[int]:
+    """Serve an application that is not ours, and yield the port."""
+    port = free_port()
+    config = uvicorn.Config(
+        FastAPI(),
+        host="127.0.0.1",
+        port=port,
+        http=Line,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        timeout_keep_alive=idle_s,
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+
+    async def is_up() -> bool:
+        return server.started
+
+    await wait_until(is_up, "the server is up")
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        await asyncio.wait_for(serving, _WITHIN_S)
+
+
+async def test_who_never_sends_a_whole_head_is_cut_off() -> None:
+    """After the time for which a connection may be idle."""
+    async with _bare(idle_s=1) as port:
+        for sent in (b"", b"GET / HT"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            assert await asyncio.wait_for(reader.read(), _WITHIN_S) == b""
+            writer.close()
+
+
+async def test_a_head_without_end_is_refused() -> None:
+    """A header goes on and on: 400 once there are more than 64 KB of it, and the connection ends."""
+    async with _bare(idle_s=60) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-A: ")
+        answer = asyncio.create_task(reader.read())
+        while not answer.done() and not writer.transport.is_closing():
+            writer.write(b"a" * 8192)
+            await asyncio.wait({answer}, timeout=0.01)
+        with suppress(ConnectionError):  # if it ended while more of the header was on its way
+            assert (await asyncio.wait_for(answer, _WITHIN_S)).startswith(b"HTTP/1.1 400 ")
+        writer.transport.abort()
