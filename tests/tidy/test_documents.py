@@ -68,6 +68,16 @@ def test_the_documents_that_many_read_are_there_in_chinese() -> None:
     }
 
 
+@pytest.mark.parametrize("name", ["launch-checklist.md", "launch-checklist.zh-CN.md"])
+def test_a_recovery_is_approved_before_the_opening(name: str) -> None:
+    """Two persons agree on it in the section before, so that in the moment one command is enough."""
+    sections = re.split(r"^## ", (ROOT / "docs" / name).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    [opening] = [number for number, text in enumerate(sections) if text.startswith(("T−5 min", "T−5 分"))]
+    assert "`grab recover --request NUMBER`" in sections[opening]
+    asked = sections[opening - 1].index("`grab admin request recover gate ")
+    assert asked < sections[opening - 1].index("`grab admin approve NUMBER ")
+
+
 def _frame(path: Path) -> list[str]:
     """Return what a translation leaves as it is: levels of headings, bars of tables, code without its remarks."""
     text = path.read_text(encoding="utf-8")
