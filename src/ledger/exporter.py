@@ -94,6 +94,7 @@ class Exporter:
         """Return all metrics."""
         yield from self._done()
         yield from self._behind()
+        yield self._to_review()
         if self._memory is not None:
             used, limit = self._memory
             yield GaugeMetricFamily("redis_memory_used_bytes", "Memory that the gate uses.", value=used)
@@ -112,6 +113,12 @@ class Exporter:
             "ledger_last_commit_timestamp_seconds", "When a batch was committed last.", value=tally.last_commit_s
         )
         yield from tally.durations.collect()
+
+    def _to_review(self) -> Metric:
+        told = GaugeMetricFamily("ledger_signals_of_a_day", "Signals noticed within the last day.", labels=["kind"])
+        for kind, signals in self._worker.signals.items():
+            told.add_metric([kind], signals)
+        return told
 
     def _behind(self) -> Iterable[Metric]:
         length = GaugeMetricFamily("ledger_stream_length", "Entries of the stream.", labels=["stock"])

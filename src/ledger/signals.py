@@ -21,8 +21,11 @@ _SPLITS = statement("signal_splits")
 _ADDRESSES = statement("signal_addresses")
 _INSERT_USES = statement("insert_address_uses")
 _FORGET = statement("forget_address_uses")
+_COUNT = statement("count_signals_of_a_day")
 _SELECT = statement("select_signals")
 _SELECT_VOUCHERS = statement("select_signal_vouchers")
+
+KINDS = ("MERCHANT_BURST", "SPLIT_PAYMENTS", "SHARED_ADDRESS")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +111,16 @@ async def note_address_uses(connection: asyncpg.Connection, uses: Iterable[tuple
     """
     pairs = list(uses)
     await connection.execute(_INSERT_USES, [address for address, _ in pairs], [user_ref for _, user_ref in pairs])
+
+
+async def of_a_day(connection: asyncpg.Connection) -> Mapping[str, int]:
+    """Return how many signals of each kind were noticed within the last day, those of which there are none as well.
+
+    Raises:
+        asyncpg.PostgresError, OSError: The vault is in trouble.
+    """
+    rows = await connection.fetch(_COUNT)
+    return dict.fromkeys(KINDS, 0) | {row["kind"]: row["signals"] for row in rows}
 
 
 async def signals(connection: asyncpg.Connection, signals_max: int) -> list[Signal]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,7 +20,7 @@ from ledger import catalogue, locks
 from ledger.corridor import StockKeys
 from ledger.expiry import ClosedRound, expire_vouchers, rounds_to_seal, seal_round
 from ledger.session import vault_session
-from ledger.signals import Thresholds, notice
+from ledger.signals import Thresholds, notice, of_a_day
 from ledger.statements import statement
 from ledger.stream import gate_client
 from ledger.trouble import TROUBLE, Condition, pause
@@ -98,6 +99,9 @@ class Upkeep:
         database_url: The vault.
         redis_url: The gate.
         thresholds: What is still expected, and above which something is noticed.
+
+    Attributes:
+        signals: Signals of the last day by kind, as its last pass saw them; empty while another worker does it.
     """
 
     def __init__(self, database_url: str, redis_url: str, thresholds: Thresholds) -> None:
@@ -106,6 +110,7 @@ class Upkeep:
         self._thresholds = thresholds
         self._review_at_s = 0.0
         self._back = _REVIEW_BACK_FIRST
+        self.signals: Mapping[str, int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until stopped.  No outage of a store ends it."""
@@ -113,12 +118,15 @@ class Upkeep:
         while not stop.is_set():
             try:
                 async with vault_session(self._database_url) as vault, gate_client(self._redis_url) as gate:
-                    if await vault.fetchval(_TRY_LOCK, locks.UPKEEP, 0):
+                    is_mine = await vault.fetchval(_TRY_LOCK, locks.UPKEEP, 0)
+                    if is_mine:
                         _report(await look_after(vault, gate))
                         await self._review(vault)
+                    self.signals = await of_a_day(vault) if is_mine else {}
                 condition.well()
                 await pause(stop, _PASS_S)
             except TROUBLE as error:
+                self.signals = {}
                 await pause(stop, condition.ill(error))
 
     async def _review(self, vault: asyncpg.Connection) -> None:

@@ -47,7 +47,7 @@ class Worker:
     def __init__(self, database_url: str, redis_url: str, thresholds: Thresholds | None = None) -> None:
         self._database_url = database_url
         self._redis_url = redis_url
-        self._thresholds = thresholds or Thresholds()
+        self._upkeep = Upkeep(database_url, redis_url, thresholds or Thresholds())
         self._followers: dict[str, Follower] = {}
         self.tally = Tally()
 
@@ -61,6 +61,11 @@ class Worker:
         """The keys of these stocks at the gate."""
         return {name: each.keys for name, each in self._followers.items() if each.keys is not None}
 
+    @property
+    def signals(self) -> Mapping[str, int]:
+        """Signals for review of the last day by kind; empty while another worker looks for them."""
+        return self._upkeep.signals
+
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop`` is set; the batches in hand are finished.  No outage of a store ends it.
 
@@ -71,7 +76,7 @@ class Worker:
             money = MoneyWatch(self._database_url)
             tasks.create_task(Watch(self._database_url, self._redis_url, money).run(stop), name="watch")
             tasks.create_task(money.run(stop), name="watch over the money")
-            tasks.create_task(Upkeep(self._database_url, self._redis_url, self._thresholds).run(stop), name="upkeep")
+            tasks.create_task(self._upkeep.run(stop), name="upkeep")
             tasks.create_task(Sealer(self._database_url).run(stop), name="sealer")
             try:
                 await self._share(tasks, stop)

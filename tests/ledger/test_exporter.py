@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from ledger.exporter import Exporter
+from ledger.signals import note_address_uses
 from ledger.worker import Worker
 from tests.support.books import Books
 from tests.support.plain_http import http_client
@@ -81,3 +83,23 @@ async def test_what_waits_is_told_with_its_age(books: Books) -> None:
                 return told.get("ledger_pending_entries") == 2 and told["ledger_oldest_pending_age_seconds"] > 1
 
             await wait_until(is_late, "the lag is told")
+
+
+async def test_signals_for_review_are_told_by_kind(books: Books) -> None:
+    """What the worker notices counts for a day; what is older does not, and of the other kinds there are none."""
+    uses = [(b"a" * 16, f"1{number:022}") for number in range(60)]
+    await note_address_uses(books.vault, uses)
+    await books.vault.execute(
+        "INSERT INTO signals (kind, subject, begins_at, vouchers, figures, noticed_at)"
+        " SELECT 'SHARED_ADDRESS', 'old', at, '{}', '{}', at FROM (SELECT now() - interval '25 hours' AS at)"
+    )
+    async with books.working() as worker, exporting(books, worker) as client:
+
+        async def are_told() -> bool:
+            return (await scrape(client)).get("ledger_signals_of_a_day") == 1
+
+        await wait_until(are_told, "the signal is noticed")
+        told = re.findall(
+            r'^ledger_signals_of_a_day{kind="(\w+)"} (\S+)$', (await client.get("/metrics")).text, re.MULTILINE
+        )
+        assert sorted(told) == [("MERCHANT_BURST", "0.0"), ("SHARED_ADDRESS", "1.0"), ("SPLIT_PAYMENTS", "0.0")]
