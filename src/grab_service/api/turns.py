@@ -16,7 +16,9 @@ from grab_service.places import Places
 
 SLICE = 64  # claims of one turn, some 4 ms
 REFUSALS = 256  # of one turn, some 4 ms
-WAITING_MAX = 1000  # claims that have a chance of being served, some 60 ms
+WAITING_MAX = (
+    4000  # claims that may wait for their turn, some 250 ms: at an opening more refusals only come back as more claims
+)
 
 
 class Receiver(Protocol):
