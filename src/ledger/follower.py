@@ -12,7 +12,6 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -21,7 +20,7 @@ from prometheus_client import Histogram
 from ledger import catalogue, locks
 from ledger.catalogue import StockRow
 from ledger.corridor import StockKeys
-from ledger.record import FENCED, RawEntry, Recorded, record
+from ledger.record import FENCED, Batch, Recorded, record, record_batch
 from ledger.session import vault_session
 from ledger.statements import statement
 from ledger.stream import BATCH_MAX, ClaimsStream, PassedOver, gate_client
@@ -124,29 +123,29 @@ class Follower:
         """Record what comes until stopped or the epoch changes; return the stock as it is then."""
         booked, after = await self._refill(vault, stream, stock)
         loop = asyncio.get_running_loop()
-        entries = await stream.read(after)
+        batch = await _read(stream, after)
         while not self.stop.is_set():
-            if entries:
+            if batch.fields_of:
                 began_s = loop.time()
-                read_after, after = after, entries[-1][0]
-                is_behind = len(entries) == BATCH_MAX
+                read_after, after = after, batch.last_id
+                is_behind = len(batch.fields_of) == BATCH_MAX
                 # What comes next is read while the vault is busy, if it is certain that there is more.
-                ahead = loop.create_task(stream.read(after, waits=False)) if is_behind else None
+                ahead = loop.create_task(_read(stream, after, waits=False)) if is_behind else None
                 try:
                     with self._tally.durations.time():
-                        booked = await self._record(vault, stream, stock, read_after, entries, booked)
+                        booked = await self._record(vault, stream, stock, read_after, batch, booked)
                 finally:
                     if ahead is not None:
-                        entries = await ahead
+                        batch = await ahead
                 if ahead is None:
                     # Fewer and larger batches cost both stores less, and a winner hardly more waiting.
                     await asyncio.sleep(max(0.0, _PACE_S - (loop.time() - began_s)))
-                    entries = await stream.read(after)
+                    batch = await _read(stream, after)
             else:
                 now = await self._stock(vault)
                 if now.epoch != stock.epoch:
                     return now
-                entries = await stream.read(after)
+                batch = await _read(stream, after)
             self._condition.well()
         return stock
 
@@ -178,15 +177,15 @@ class Follower:
         stream: ClaimsStream,
         stock: StockRow,
         after: str,
-        entries: Sequence[RawEntry],
+        batch: Batch,
         booked: int,
     ) -> int:
-        done = await record(vault, stock, entries)
+        done = await record_batch(vault, stock, batch)
         self._tally.add(done)
         self._report(done)
         booked += done.recorded
         refused = [(each.stream_id, each.reason) for each in done.refused]
-        if not await stream.commit(stock.epoch, booked, after, entries[-1][0], refused):
+        if not await stream.commit(stock.epoch, booked, after, batch.last_id, refused):
             raise _GateMovedOn(f"the gate is not under epoch {stock.epoch}")
         if any(reason != FENCED for _, reason in refused):
             # Gate and vault disagree: no more is handed out until the gate has been rebuilt from the vault.
@@ -207,3 +206,8 @@ class Follower:
                 first[reason].stream_id,
                 first[reason].detail,
             )
+
+
+async def _read(stream: ClaimsStream, after: str, *, waits: bool = True) -> Batch:
+    """Read and sort out what follows upon an id."""
+    return Batch.of(await stream.read(after, waits=waits))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import asyncpg
 
@@ -62,32 +63,61 @@ class Recorded:
     refused: tuple[Refused, ...]
 
 
+class Batch(NamedTuple):
+    """Entries as they were read, sorted out.
+
+    Attributes:
+        fields_of: Their fields by stream id, ascending.
+        readable: What can be recorded.
+        malformed: What cannot.
+    """
+
+    fields_of: dict[str, Mapping[str, str]]
+    readable: Sequence[Entry]
+    malformed: Sequence[Refused]
+
+    @property
+    def last_id(self) -> str:
+        """The id of the last of them."""
+        return next(reversed(self.fields_of))
+
+    @classmethod
+    def of(cls, entries: Sequence[RawEntry]) -> Batch:
+        """Sort out entries: stream ids and fields as they were read."""
+        readable: list[Entry] = []
+        malformed: list[Refused] = []
+        for stream_id, fields in entries:
+            entry = decode(stream_id, fields)
+            if isinstance(entry, Malformed):
+                malformed.append(Refused(stream_id, MALFORMED, fields, entry.reason))
+            else:
+                readable.append(entry)
+        return cls(dict(entries), readable, malformed)
+
+
 async def record(connection: asyncpg.Connection, stock: StockRow, entries: Sequence[RawEntry]) -> Recorded:
+    """Record entries of one stock as they were read; see ``record_batch``."""
+    return await record_batch(connection, stock, Batch.of(entries))
+
+
+async def record_batch(connection: asyncpg.Connection, stock: StockRow, batch: Batch) -> Recorded:
     """Record entries of one stock; when it returns they are committed.
 
     Args:
         connection: To the vault.
         stock: Whose stream they were read from.
-        entries: Stream ids and fields as they were read.
+        batch: The entries.
 
     Raises:
         asyncpg.PostgresError, OSError: The database is in trouble.  Nothing or everything of the batch is
             committed; recording it again is harmless.
     """
-    fields_of = dict(entries)
-    readable: list[Entry] = []
-    refused: list[Refused] = []
-    for stream_id, fields in entries:
-        entry = decode(stream_id, fields)
-        if isinstance(entry, Malformed):
-            refused.append(Refused(stream_id, MALFORMED, fields, entry.reason))
-        else:
-            readable.append(entry)
+    readable, refused = batch.readable, list(batch.malformed)
     # Read committed, whatever the database's default: the second statement must see what the first one waited for.
     async with connection.transaction(isolation="read_committed"):
         recorded, unrecorded = await _insert(connection, stock, readable)
         refused += (
-            Refused(entry.stream_id, reason, fields_of[entry.stream_id], why) for entry, reason, why in unrecorded
+            Refused(entry.stream_id, reason, batch.fields_of[entry.stream_id], why) for entry, reason, why in unrecorded
         )
         if refused:
             await _bury(connection, stock, refused)
@@ -104,23 +134,23 @@ async def _insert(connection: asyncpg.Connection, stock: StockRow, entries: Sequ
     columns = _columns(entries)
     try:
         async with connection.transaction():
-            inserted = await connection.fetch(_RECORD, stock.stock_no, *columns)
+            recorded: int = await connection.fetchval(_RECORD, stock.stock_no, *columns)
     except _POISON as error:
         if len(entries) == 1:
             return 0, [(entries[0], FORBIDDEN, str(error.args[0]))]  # without its DETAIL, which quotes the row
         middle = len(entries) // 2
-        recorded, unrecorded = await _insert(connection, stock, entries[:middle])
-        recorded_too, unrecorded_too = await _insert(connection, stock, entries[middle:])
-        return recorded + recorded_too, unrecorded + unrecorded_too
-    if len(inserted) == len(entries):
-        return len(inserted), []
+        left, unrecorded = await _insert(connection, stock, entries[:middle])
+        right, unrecorded_too = await _insert(connection, stock, entries[middle:])
+        return left + right, unrecorded + unrecorded_too
+    if recorded == len(entries):
+        return recorded, []
     verdicts = await connection.fetch(_CLASSIFY, stock.stock_no, *columns)
     unrecorded = [
         (entry, row["verdict"], f"claim {entry.claim_no} in epoch {entry.epoch}")
         for entry, row in zip(entries, verdicts, strict=True)
         if row["verdict"] != RECORDED
     ]
-    return len(inserted), unrecorded
+    return recorded, unrecorded
 
 
 def _columns(entries: Sequence[Entry]) -> tuple[list[object], ...]:

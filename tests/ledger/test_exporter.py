@@ -91,7 +91,7 @@ async def test_signals_for_review_are_told_by_kind(books: Books) -> None:
     await note_address_uses(books.vault, uses)
     await books.vault.execute(
         "INSERT INTO signals (kind, subject, begins_at, vouchers, figures, noticed_at)"
-        " SELECT 'SHARED_ADDRESS', 'old', at, '{}', '{}', at FROM (SELECT now() - interval '25 hours' AS at) AS yesterday"
+        " SELECT 'SHARED_ADDRESS', 'old', at, '{}', '{}', at FROM (SELECT now() - interval '25 hours' AS at) AS old"
     )
     async with books.working() as worker, exporting(books, worker) as client:
 

@@ -157,7 +157,7 @@ async def test_a_mistake_of_the_program_ends_the_worker(books: Books, monkeypatc
     async def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("ledger.follower.record", broken)
+    monkeypatch.setattr("ledger.follower.record_batch", broken)
     await books.claim("a")
     with pytest.raises(ExceptionGroup) as ended:
         await asyncio.wait_for(Worker(books.database_url, books.redis_url).run(asyncio.Event()), 10)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
@@ -29,7 +29,7 @@ from grab_service.stock import Stock
 from ledger import catalogue
 from ledger.catalogue import StockRow
 from ledger.follower import Follower, Tally
-from ledger.record import RawEntry, record
+from ledger.record import Batch, record_batch
 from ledger.recover import RecoveryFailed, recover
 from ledger.stream import ClaimsStream
 from ledger.trouble import TROUBLE, pause
@@ -214,12 +214,13 @@ class HastyFollower(Follower):
         stream: ClaimsStream,
         stock: StockRow,
         after: str,
-        entries: Sequence[RawEntry],
+        batch: Batch,
         booked: int,
     ) -> int:
-        await stream.commit(stock.epoch, booked + len(entries), after, entries[-1][0], [])
-        await record(vault, stock, entries)
-        return booked + len(entries)
+        booked += len(batch.readable)
+        await stream.commit(stock.epoch, booked, after, batch.last_id, [])
+        await record_batch(vault, stock, batch)
+        return booked
 
 
 class LazyFollower(Follower):

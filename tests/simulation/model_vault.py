@@ -227,7 +227,7 @@ class ModelVault:
                 raise asyncpg.ForeignKeyViolationError("claim_is_of_minted_voucher")
             inserted.append(claim)
         own.claims += inserted
-        return [{"claim_no": claim.claim_no} for claim in inserted]
+        return [{"count": len(inserted)}]
 
     def _clash(self, claim: Claim, others: Sequence[Claim]) -> bool:
         if claim in others:
