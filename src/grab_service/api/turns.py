@@ -16,9 +16,8 @@ from grab_service.places import Places
 
 SLICE = 64  # claims of one turn, some 4 ms
 REFUSALS = 256  # of one turn, some 4 ms
-WAITING_MAX = (
-    4000  # claims that may wait for their turn, some 250 ms: at an opening more refusals only come back as more claims
-)
+# Claims that may wait, some 250 ms: at an opening whoever is refused comes back, and is paid for twice.
+WAITING_MAX = 4000
 
 
 class Receiver(Protocol):
