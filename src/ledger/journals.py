@@ -7,7 +7,7 @@ published, without any other.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -97,10 +97,10 @@ async def blocks(connection: asyncpg.Connection, journal_no: int) -> list[Block]
     return [Block(**row) for row in await connection.fetch(_SELECT_BLOCKS, journal_no)]
 
 
-async def unsealed_rows(connection: asyncpg.Connection, journal: Journal, rows_max: int) -> list[JournalRow]:
-    """Return rows of a journal that are in no block."""
+async def unsealed_rows(connection: asyncpg.Connection, journal: Journal, rows_max: int) -> Iterator[JournalRow]:
+    """Return rows of a journal that are in no block; each is made when it is asked for."""
     rows = await connection.fetch(*_query(journal), True, rows_max)
-    return [_row_of(journal, row) for row in rows]
+    return (_row_of(journal, row) for row in rows)
 
 
 async def every_row(connection: asyncpg.Connection, journal: Journal) -> AsyncIterator[JournalRow]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -32,7 +33,9 @@ from ledger.trouble import TROUBLE, Condition, pause
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S = 1.0
+_LOOK_S = 1.0  # from one look to the next
+_LOOK_MAX_S = 5.0  # the same when looks take long; what was told lasts for two of them
+_REST = 3  # times what a look took, which counts every claim: a quarter of the time at most
 _TOLD_FOR_MS = 10_000
 _STUCK_AFTER_LOOKS = 60
 _OK = "ok"
@@ -171,11 +174,13 @@ class Watch:
                     look = Look()
                     self._money.is_wanted = True
                     while not stop.is_set():
+                        began_s = time.monotonic()
                         for stock_id in await pauses.end_those_over(vault):
                             _log.warning("%s is handed out again: the minute of one person is over", stock_id)
                         await self._act(gate, await look.take(vault, gate))
                         condition.well()
-                        await pause(stop, _LOOK_S)
+                        rest_s = _REST * (time.monotonic() - began_s)
+                        await pause(stop, min(_LOOK_MAX_S, max(_LOOK_S, rest_s)))
             except TROUBLE as error:
                 self._money.is_wanted = False
                 await pause(stop, condition.ill(error))
