@@ -1,8 +1,8 @@
 """Records claims: the one place where a reservation becomes ownership.
 
-A batch is one transaction: fence and insert, then classification in a second statement, then
-dead letters.  What is neither recorded nor a repeat is kept as a dead letter and never stops the
-entries behind it.
+A batch is one statement, fence and insert, and a transaction by itself.  If that has not recorded
+every entry, a second transaction classifies them and keeps dead letters: what is neither recorded
+nor a repeat never stops the entries behind it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Recorded:
     Attributes:
         recorded: Rows that are new.
         replayed: Entries that were recorded before.
-        refused: Entries that were not recorded, each now a dead letter.
+        refused: Entries that were not recorded, each now a dead letter; in the order in which they were read.
     """
 
     recorded: int
@@ -69,11 +69,13 @@ class Batch(NamedTuple):
     Attributes:
         fields_of: Their fields by stream id, ascending.
         readable: What can be recorded.
+        columns: The same as the vault takes it: an array for each column.
         malformed: What cannot.
     """
 
     fields_of: dict[str, Mapping[str, str]]
     readable: Sequence[Entry]
+    columns: Sequence[Sequence[object]]
     malformed: Sequence[Refused]
 
     @property
@@ -92,7 +94,7 @@ class Batch(NamedTuple):
                 malformed.append(Refused(stream_id, MALFORMED, fields, entry.reason))
             else:
                 readable.append(entry)
-        return cls(dict(entries), readable, malformed)
+        return cls(dict(entries), readable, _columns(readable), malformed)
 
 
 async def record(connection: asyncpg.Connection, stock: StockRow, entries: Sequence[RawEntry]) -> Recorded:
@@ -104,56 +106,71 @@ async def record_batch(connection: asyncpg.Connection, stock: StockRow, batch: B
     """Record entries of one stock; when it returns they are committed.
 
     Args:
-        connection: To the vault.
+        connection: To the vault, outside a transaction.
         stock: Whose stream they were read from.
         batch: The entries.
 
     Raises:
-        asyncpg.PostgresError, OSError: The database is in trouble.  Nothing or everything of the batch is
-            committed; recording it again is harmless.
+        asyncpg.PostgresError, OSError: The database is in trouble.  What of the batch is committed is not known;
+            recording it again is harmless.
     """
-    readable, refused = batch.readable, list(batch.malformed)
-    # Read committed, whatever the database's default: the second statement must see what the first one waited for.
+    recorded: int | None = None
+    refused = list(batch.malformed)
+    try:
+        recorded = await _record(connection, stock, batch.columns)
+    except (*_POISON, asyncpg.SerializationError):  # the latter where the database's default is stricter
+        pass
+    if recorded == len(batch.readable) and not refused:
+        return Recorded(recorded, 0, ())
     async with connection.transaction(isolation="read_committed"):
-        recorded, unrecorded = await _insert(connection, stock, readable)
-        refused += (
-            Refused(entry.stream_id, reason, batch.fields_of[entry.stream_id], why) for entry, reason, why in unrecorded
-        )
-        if refused:
-            await _bury(connection, stock, refused)
-    return Recorded(recorded, len(readable) - recorded - len(unrecorded), tuple(refused))
+        if recorded is None:
+            recorded, unrecorded = await _record_part(connection, stock, batch.readable)
+        else:
+            unrecorded = await _unrecorded(connection, stock, batch.readable, batch.columns)
+        await _bury(connection, stock, batch, refused, unrecorded)
+    return Recorded(recorded, len(batch.readable) - recorded - len(unrecorded), tuple(refused))
 
 
 _Unrecorded = list[tuple[Entry, str, str]]  # entry, reason, detail
+_Columns = Sequence[Sequence[object]]
 
 
-async def _insert(connection: asyncpg.Connection, stock: StockRow, entries: Sequence[Entry]) -> tuple[int, _Unrecorded]:
-    """Insert entries, halving a batch that the database refuses until the poison rows stand alone."""
-    if not entries:
-        return 0, []
+async def _record(connection: asyncpg.Connection, stock: StockRow, columns: _Columns) -> int:
+    """Insert what is new; return how many were."""
+    return int(await connection.fetchval(_RECORD, stock.stock_no, *columns))
+
+
+async def _record_part(
+    connection: asyncpg.Connection, stock: StockRow, entries: Sequence[Entry]
+) -> tuple[int, _Unrecorded]:
+    """Insert entries, halving a part that the database refuses until the poison rows stand alone."""
     columns = _columns(entries)
     try:
         async with connection.transaction():
-            recorded: int = await connection.fetchval(_RECORD, stock.stock_no, *columns)
+            recorded = await _record(connection, stock, columns)
     except _POISON as error:
         if len(entries) == 1:
             return 0, [(entries[0], FORBIDDEN, str(error.args[0]))]  # without its DETAIL, which quotes the row
         middle = len(entries) // 2
-        left, unrecorded = await _insert(connection, stock, entries[:middle])
-        right, unrecorded_too = await _insert(connection, stock, entries[middle:])
+        left, unrecorded = await _record_part(connection, stock, entries[:middle])
+        right, unrecorded_too = await _record_part(connection, stock, entries[middle:])
         return left + right, unrecorded + unrecorded_too
-    if recorded == len(entries):
-        return recorded, []
+    return recorded, await _unrecorded(connection, stock, entries, columns)
+
+
+async def _unrecorded(
+    connection: asyncpg.Connection, stock: StockRow, entries: Sequence[Entry], columns: _Columns
+) -> _Unrecorded:
+    """Return which entries the vault does not have, and why: a statement after the one that inserted."""
     verdicts = await connection.fetch(_CLASSIFY, stock.stock_no, *columns)
-    unrecorded = [
+    return [
         (entry, row["verdict"], f"claim {entry.claim_no} in epoch {entry.epoch}")
         for entry, row in zip(entries, verdicts, strict=True)
         if row["verdict"] != RECORDED
     ]
-    return recorded, unrecorded
 
 
-def _columns(entries: Sequence[Entry]) -> tuple[list[object], ...]:
+def _columns(entries: Sequence[Entry]) -> _Columns:
     return (
         [entry.claim_no for entry in entries],
         [entry.epoch for entry in entries],
@@ -164,7 +181,17 @@ def _columns(entries: Sequence[Entry]) -> tuple[list[object], ...]:
     )
 
 
-async def _bury(connection: asyncpg.Connection, stock: StockRow, refused: Sequence[Refused]) -> None:
+async def _bury(
+    connection: asyncpg.Connection, stock: StockRow, batch: Batch, refused: list[Refused], unrecorded: _Unrecorded
+) -> None:
+    """Keep what is refused as dead letters, those of ``refused`` and those not recorded, which are added to it."""
+    refused += (
+        Refused(entry.stream_id, reason, batch.fields_of[entry.stream_id], why) for entry, reason, why in unrecorded
+    )
+    if not refused:
+        return
+    place = {stream_id: number for number, stream_id in enumerate(batch.fields_of)}
+    refused.sort(key=lambda each: place[each.stream_id])
     await connection.execute(
         _INSERT_DEAD_LETTERS,
         stock.stock_no,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, cast
 
@@ -13,7 +13,9 @@ from redis.backoff import NoBackoff
 from ledger.corridor import StockKeys
 from ledger.record import RawEntry
 
-BATCH_MAX = 1000  # entries; grab_confirm takes no more that are refused
+BATCH_MAX = 2000  # entries; what a batch costs beside its rows is then little against them
+
+_REFUSED_MAX = 1000  # that one call of grab_confirm takes
 
 _BLOCK_MS = 250  # how long a read waits for entries, and so how soon a stop or a new epoch is noticed
 _ANSWER_S = 5.0  # above _BLOCK_MS
@@ -77,7 +79,7 @@ class ClaimsStream:
         reply: Any = await self._gate.xread({claims: after}, BATCH_MAX, _BLOCK_MS if waits else None)
         return [entry for _, entries in reply for entry in entries]
 
-    async def commit(self, epoch: int, booked: int, after: str, upto: str, refused: Iterable[tuple[str, str]]) -> bool:
+    async def commit(self, epoch: int, booked: int, after: str, upto: str, refused: Sequence[tuple[str, str]]) -> bool:
         """Move the watermark over entries that are committed in the vault.
 
         Args:
@@ -85,7 +87,7 @@ class ClaimsStream:
             booked: Rows of the stock in the vault.
             after: The id that they were read after.
             upto: The id of the last of them.
-            refused: Stream id and reason of those among them that the vault refused.
+            refused: Stream id and reason of those among them that the vault refused, ids ascending.
 
         Returns:
             False if the gate is under another epoch: then nothing was changed.
@@ -94,6 +96,13 @@ class ClaimsStream:
             PassedOver: The watermark is below ``after``; nothing was changed.
             redis.RedisError: The gate is in trouble, or its library is missing.
         """
+        while len(refused) > _REFUSED_MAX:
+            part, refused = refused[:_REFUSED_MAX], refused[_REFUSED_MAX:]
+            if not await self._move(epoch, booked, after, part[-1][0], part):
+                return False
+        return await self._move(epoch, booked, after, upto, refused)
+
+    async def _move(self, epoch: int, booked: int, after: str, upto: str, refused: Sequence[tuple[str, str]]) -> bool:
         arguments = [str(epoch), str(booked), after, upto]
         for stream_id, reason in refused:
             arguments += (stream_id, reason)

@@ -119,6 +119,14 @@ async def test_malformed_entries_are_kept_and_stop_nobody(books: Books) -> None:
     assert (row["stream_id"], row["entry"]) == ("1700000000002-0", '{"v": "1"}')
 
 
+async def test_what_is_refused_is_told_in_the_order_of_the_stream(books: Books) -> None:
+    """The watermark moves over refusals in this order, whatever each was refused for."""
+    done = await record_all(
+        books, await entry(books, 1, "a"), await entry(books, 2, "a"), ("1700000000003-0", {"v": "1"})
+    )
+    assert reasons(done) == ["CONFLICT", "MALFORMED"]
+
+
 async def test_what_no_text_of_the_vault_can_hold_is_kept_escaped(books: Books) -> None:
     """A NUL in a field stops neither the dead letter nor the entries beside it."""
     done = await record_all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
@@ -73,11 +74,28 @@ async def test_a_stream_longer_than_a_batch_is_recorded_whole(open_books: OpenBo
     """The worker reads on while the vault is busy, and misses nothing."""
     count = 2 * BATCH_MAX + 7
     books = await open_books(small_campaign(campaign_id, quantity=count))
-    for start in range(0, count, BATCH_MAX):
-        await books.claim(*(f"u{number}" for number in range(start, min(start + BATCH_MAX, count))))
+    for start in range(0, count, 1000):
+        await books.claim(*(f"u{number}" for number in range(start, min(start + 1000, count))))
     async with books.working() as worker:
         await books.wait_booked(count)
     assert worker.tally.recorded == count
+
+
+async def test_more_refusals_than_a_call_of_the_gate_carries_are_all_told(books: Books) -> None:
+    """A batch of nothing but strange entries between claims: every one is refused, every claim is recorded."""
+    claims = books.stock.keys.claims
+    await books.claim("a")
+    async with books.client.pipeline(transaction=False) as pipeline:
+        for number in range(1500):
+            pipeline.xadd(claims, {"v": "2", "number": str(number)})
+        await pipeline.execute()
+    await books.claim("b")
+    async with books.working() as worker:
+        await books.wait_booked(2)
+        assert worker.tally.refused == 1500
+    assert await books.client.hlen(books.stock.keys.refused) == 1500
+    last: Any = await books.client.xrevrange(claims, count=1)
+    assert await books.client.hget(books.stock.keys.progress, "committed") == last[0][0]
 
 
 async def test_workers_share_the_stocks_and_take_over(books: Books) -> None:
