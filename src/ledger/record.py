@@ -19,6 +19,9 @@ from ledger.entry import Entry, Malformed, decode, digest
 from ledger.statements import statement
 
 _RECORD = statement("record_claims")
+# Rows that nobody has recorded before need no look for those that are there: without it a row costs the vault a fifth
+# less, and one that is there is an error.
+RECORD_NEW = _RECORD.replace("ON CONFLICT DO NOTHING\n", "")
 _CLASSIFY = statement("classify_claims")
 _INSERT_DEAD_LETTERS = statement("insert_dead_letters")
 
@@ -117,7 +120,7 @@ async def record_batch(connection: asyncpg.Connection, stock: StockRow, batch: B
     recorded: int | None = None
     refused = list(batch.malformed)
     try:
-        recorded = await _record(connection, stock, batch.columns)
+        recorded = await connection.fetchval(RECORD_NEW, stock.stock_no, *batch.columns)
     except (*_POISON, asyncpg.SerializationError):  # the latter where the database's default is stricter
         pass
     if recorded == len(batch.readable) and not refused:
@@ -135,11 +138,6 @@ _Unrecorded = list[tuple[Entry, str, str]]  # entry, reason, detail
 _Columns = Sequence[Sequence[object]]
 
 
-async def _record(connection: asyncpg.Connection, stock: StockRow, columns: _Columns) -> int:
-    """Insert what is new; return how many were."""
-    return int(await connection.fetchval(_RECORD, stock.stock_no, *columns))
-
-
 async def _record_part(
     connection: asyncpg.Connection, stock: StockRow, entries: Sequence[Entry]
 ) -> tuple[int, _Unrecorded]:
@@ -147,7 +145,7 @@ async def _record_part(
     columns = _columns(entries)
     try:
         async with connection.transaction():
-            recorded = await _record(connection, stock, columns)
+            recorded: int = await connection.fetchval(_RECORD, stock.stock_no, *columns)
     except _POISON as error:
         if len(entries) == 1:
             return 0, [(entries[0], FORBIDDEN, str(error.args[0]))]  # without its DETAIL, which quotes the row

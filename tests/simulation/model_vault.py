@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from ledger.guards import GUARDS
+from ledger.record import RECORD_NEW
 from ledger.statements import statement
 from tests.simulation.rules import Rule
 from tests.simulation.scheduler import BLOCKED, Clock
@@ -36,7 +37,7 @@ NAMES = {
         "try_lock",
         "unlock",
     )
-}
+} | {RECORD_NEW: "record_new_claims"}
 
 _LOCK_TIMEOUT_MS = 5_000  # of a worker's session
 _IDLE_IN_TRANSACTION_MS = 10_000
@@ -85,7 +86,6 @@ class Session:
         self.waits_since_ms: int | None = None
         self.transaction: Transaction | None = None
         self.advisory: list[tuple[int, int]] = []
-        self.seen: tuple[Claim, ...] = ()  # what was committed when the latest insert began
 
     def trouble(self) -> Exception:
         """Return what a client sees of a cut connection."""
@@ -107,6 +107,7 @@ class Session:
         """
         if self.is_over:
             raise self.trouble()
+        waits_since_ms, self.waits_since_ms = self.waits_since_ms, None
         if self.transaction is not None:
             result = self.vault.statements[NAMES[query]](self, self.transaction, args)
         else:
@@ -116,12 +117,13 @@ class Session:
                 self.vault.commit(alone)
         now_ms = self.vault.clock.now_ms
         if result is not BLOCKED:
-            self.used_ms, self.waits_since_ms = now_ms, None
-        elif self.waits_since_ms is None:
+            self.used_ms = now_ms
+        elif waits_since_ms is None:
             self.waits_since_ms = now_ms
-        elif self.is_bounded and now_ms - self.waits_since_ms >= _LOCK_TIMEOUT_MS:
-            self.waits_since_ms = None
+        elif self.is_bounded and now_ms - waits_since_ms >= _LOCK_TIMEOUT_MS:
             raise asyncpg.LockNotAvailableError("canceling statement due to lock timeout")
+        else:
+            self.waits_since_ms = waits_since_ms
         return result
 
     def commit(self) -> None:
@@ -167,6 +169,7 @@ class ModelVault:
         self.sessions: list[Session] = []
         self._stock_row = stock_row
         self.statements: dict[str, Callable[[Session, Transaction, Sequence[Any]], Any]] = {
+            "record_new_claims": self._record_new,
             "record_claims": self._record,
             "classify_claims": self._classify,
             "insert_dead_letters": self._bury,
@@ -206,11 +209,16 @@ class ModelVault:
     def _others(self, session: Session) -> list[Transaction]:
         return [each.transaction for each in self.sessions if each is not session and each.transaction is not None]
 
+    def _record_new(self, session: Session, own: Transaction, args: Sequence[Any]) -> Any:
+        result = self._record(session, own, args)
+        due = [claim for claim in _claims_of(args) if claim.epoch == self.epoch or Rule.FENCE in self.broken]
+        if result is not BLOCKED and result[0]["count"] < len(due):
+            raise asyncpg.UniqueViolationError("one_owner_per_voucher or one_voucher_per_user")
+        return result
+
     def _record(self, session: Session, own: Transaction, args: Sequence[Any]) -> Any:
         claims = _claims_of(args)
         others = self._others(session)
-        if session.waits_since_ms is None:
-            session.seen = tuple(self.claims)
         if any(other.epoch is not None for other in others):
             return BLOCKED  # a recovery is raising the epoch
         if Rule.FENCE not in self.broken:
@@ -238,12 +246,11 @@ class ModelVault:
             for other in others
         )
 
-    def _classify(self, session: Session, own: Transaction, args: Sequence[Any]) -> Any:
-        seen = session.seen if Rule.SECOND_STATEMENT in self.broken else self.claims
-        return [{"verdict": self._verdict(claim, seen, own)} for claim in _claims_of(args)]
+    def _classify(self, _: Session, own: Transaction, args: Sequence[Any]) -> Any:
+        return [{"verdict": self._verdict(claim, own)} for claim in _claims_of(args)]
 
-    def _verdict(self, claim: Claim, seen: Sequence[Claim], own: Transaction) -> str:
-        if claim in seen or claim in own.claims:
+    def _verdict(self, claim: Claim, own: Transaction) -> str:
+        if claim in self.claims or claim in own.claims:
             return "RECORDED"
         return "FENCED" if claim.epoch != self.epoch else "CONFLICT"
 
