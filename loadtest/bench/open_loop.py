@@ -109,6 +109,8 @@ class OpenLoop:
         self._waiting: deque[tuple[int, float]] = deque()
         self._address = ("", 0)
         self._starts_s: list[float] = []
+        # What was answered is only noted while the phases run: its phase, status, when it was due, and when it came.
+        self._done: list[tuple[int, int, float, float]] = []
         self.lost = 0
         self.is_short = False
 
@@ -148,6 +150,9 @@ class OpenLoop:
         for number, due_s in self._waiting:
             self._count(number, GAVE_UP, due_s)
         self._poll.close()
+        for number, status, due_s, now_s in self._done:
+            start_s = self._starts_s[number]
+            self._phases[number].take(status, due_s - start_s, now_s - start_s)
 
     def _run_phase(self, number: int, start_s: float, end_s: float) -> None:
         per_s, count = self._phases[number].per_s, 0
@@ -181,8 +186,9 @@ class OpenLoop:
                 self._drop(lane)
 
     def _receive(self, wait_s: float) -> None:
+        lanes, idle, done, clock = self._lanes, self._idle, self._done, time.monotonic
         for number, _ in self._poll.poll(wait_s, 512):
-            lane = self._lanes[number]
+            lane = lanes[number]
             try:
                 data = lane.connection.recv(_READ_BYTES)
             except BlockingIOError:
@@ -192,15 +198,16 @@ class OpenLoop:
             if not data:
                 self._drop(lane)
                 continue
-            received = lane.received + data if lane.received else data
-            status = _status_of(received)
+            if lane.received:
+                data = lane.received + data
+            status = _status_of(data)
             if status is None:
-                lane.received = received
+                lane.received = data
                 continue
             lane.received = b""
-            self._count(lane.phase, status, lane.due_s)
+            done.append((lane.phase, status, lane.due_s, clock()))
             lane.due_s = 0.0
-            self._idle.append(lane)
+            idle.append(lane)
 
     def _drop(self, lane: _Lane) -> None:
         """Count a connection that the server has closed if an answer was due, and make another in its place."""
@@ -218,8 +225,7 @@ class OpenLoop:
             self.lost += 1
 
     def _count(self, number: int, status: int, due_s: float) -> None:
-        start_s = self._starts_s[number]
-        self._phases[number].take(status, due_s - start_s, time.monotonic() - start_s)
+        self._done.append((number, status, due_s, time.monotonic()))
 
 
 def _status_of(received: bytes) -> int | None:

@@ -88,6 +88,35 @@ async def test_requests_sent_without_waiting_are_answered_in_their_order(site: S
     writer.close()
 
 
+async def test_polls_of_the_stock_are_what_any_server_would_answer(site: Site) -> None:
+    """With the picture, without it if it is known, and the same for forms of the request that go to the application."""
+    api = await site.serve()
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.base_url.port)
+    poll = "GET /v1/stock HTTP/1.1\r\nHost: a\r\n"
+    writer.write(f"{poll}Request-Id: mine-1\r\n\r\n".encode())
+    status, headers, body = await _answer(reader)
+    assert (status, headers["request-id"], headers["content-type"]) == (200, "mine-1", "application/json")
+    assert headers["cache-control"] == "public, max-age=1"
+    assert headers["x-content-type-options"] == "nosniff"
+    stocks = json.loads(body)["stocks"]
+    assert [stock["stock_id"] for stock in stocks][:1] == [site.stock_id]
+    # The answer without a body has no length, so the next one on the connection shows where it ended.
+    writer.write(f"{poll}If-None-Match: W/{headers['etag'][2:]}\r\n\r\n".encode())
+    writer.write(f"{poll}Content-Length: 0\r\n\r\n".encode())
+    lines = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _WITHIN_S)).decode().lower().split("\r\n")
+    assert lines[0] == "http/1.1 304 not modified"
+    assert not any(line.startswith(("content-length:", "content-type:")) for line in lines)
+    assert (await _answer(reader))[0] == 200
+    writer.transport.abort()
+    for request in (f"{poll}Connection: close\r\n\r\n", poll.replace("GET", "HEAD") + "Connection: close\r\n\r\n"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.base_url.port)
+        writer.write(request.encode())
+        whole = await asyncio.wait_for(reader.read(), _WITHIN_S)
+        assert whole.startswith(b"HTTP/1.1 200 ")
+        assert whole.endswith(b"\r\n\r\n") == request.startswith("HEAD")
+        writer.transport.abort()
+
+
 async def test_more_claims_at_once_than_a_turn_carries_are_all_answered(site: Site) -> None:
     """300 connections that send together: each gets one answer, the first hundreds not only refusals."""
     api = await site.serve(user_rate_max=1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from time import monotonic
 from typing import Any
 
@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from grab_service import instants
 from grab_service.api import problems
 from grab_service.api.ending import Ending
+from grab_service.api.heads import CLAIMS_BEGIN, CLAIMS_END, CLAIMS_PREFIX, CLAIMS_SUFFIX, Heads
 from grab_service.api.incoming import Incoming, Reception, Replay, refuse_content
 from grab_service.api.problems import Code
 from grab_service.api.refusals import Refusals
@@ -25,11 +26,9 @@ from grab_service.signatures import looks_signed
 
 _log = logging.getLogger(__name__)
 
-CLAIMS_PREFIX, CLAIMS_SUFFIX = "/v1/stocks/", "/claims"
-CLAIMS_BEGIN, CLAIMS_END = len(CLAIMS_PREFIX), -len(CLAIMS_SUFFIX)
 _FULL = problems.form(Code.SYSTEM_BUSY, problems.CHINESE, "Too many claims are under way.", ending=Ending.BUSY_PLACES)
 _TURNED_AWAY = _FULL.filled_in("")
-_STOCK_PATH = "/v1/stock"
+STOCK_PATH = "/v1/stock"
 _STOCK_CACHING = (b"cache-control", b"public, max-age=1")
 
 
@@ -45,6 +44,7 @@ class Front:
         serves_claims: Whether claims are answered here.
         places: Counts the claims under way.
         turns: Lets claims in that connections hold, a slice a turn.
+        heads: Those of the claims that connections hold.
     """
 
     def __init__(self, app: ASGIApp, service: Service, surface: Surface) -> None:
@@ -56,6 +56,7 @@ class Front:
         self._claims = service.claims
         self.places = service.places
         self.turns = Turns(self.places)
+        self.heads = Heads()
         self._refusals = Refusals(_FULL)
         self._reception = Reception(service.proxies)
 
@@ -95,14 +96,16 @@ class Front:
         request_id = self._reception.new_id()
         return request_id, _FULL.filled_in(request_id)
 
-    def turn_away(self, stock_id: str, began_s: float, of_every_answer: tuple[tuple[bytes, bytes], ...]) -> bytes:
-        """Return the whole answer to a claim for which there is no place, counted.
+    def turn_away(self, stock_id: str, began_s: float, of_every_answer: Sequence[tuple[bytes, bytes]]) -> bytes | None:
+        """Return the whole answer to a claim for which there is no place, counted; None if there is one.
 
         Args:
             stock_id: What is claimed.
             began_s: When the claim came, on the monotonic clock.
             of_every_answer: Headers that the server adds.
         """
+        if not (self.turns.are_full or self.places.are_full(stock_id)):
+            return None
         request_id = self._reception.new_id()
         self._instruments.claim(request_id, stock_id, _TURNED_AWAY, monotonic() - began_s)
         return self._refusals.answer(request_id.encode(), of_every_answer)
@@ -155,16 +158,25 @@ class Front:
         finally:
             self.places.leave(stock_id)
 
-    async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began_s = monotonic()
-        instruments = self._instruments
+    def stock_picture(self, scope: Scope, began_s: float) -> tuple[str, Reply]:
+        """Answer a poll of the stock picture, counted; return its request id as well.
+
+        Args:
+            scope: The request.
+            began_s: When it came, on the monotonic clock.
+        """
         incoming = self._reception.read(scope)
-        if scope["path"] == _STOCK_PATH and scope["method"] in ("GET", "HEAD"):
-            reply = self._stock(incoming)
-            await reply.send(send, incoming.request_id)
-            instruments.stock_picture(reply.status, monotonic() - began_s)
-        else:
-            await self._pass_on(incoming, scope, receive, instruments.watched(scope, send, incoming.request_id))
+        reply = self._stock(incoming)
+        self._instruments.stock_picture(reply.status, monotonic() - began_s)
+        return incoming.request_id, reply
+
+    async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == STOCK_PATH and scope["method"] in ("GET", "HEAD"):
+            request_id, reply = self.stock_picture(scope, monotonic())
+            await reply.send(send, request_id)
+            return
+        incoming = self._reception.read(scope)
+        await self._pass_on(incoming, scope, receive, self._instruments.watched(scope, send, incoming.request_id))
 
     def _stock(self, incoming: Incoming) -> Reply:
         snapshot = self._service.snapshot

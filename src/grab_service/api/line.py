@@ -1,7 +1,7 @@
 """Connections of uvicorn that answer claims by themselves: no task, no scope and no message for a no.
 
-What is not a plain claim (another route, a body, an escape, an old version) goes on to the application as with any
-other server, and so does all else that HTTP asks of a connection.
+The polled picture of the stocks is answered in the same way.  What is not plain (another route, a body, an escape, an
+old version) goes on to the application as with any other server, and so does all else that HTTP asks of a connection.
 """
 
 from __future__ import annotations
@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from grab_service.api.front import CLAIMS_BEGIN, CLAIMS_END, CLAIMS_PREFIX, CLAIMS_SUFFIX, Front
+from grab_service.api.front import STOCK_PATH, Front
+from grab_service.api.heads import (
+    CLAIM_LINE_BEGIN,
+    CLAIMS_BEGIN,
+    CLAIMS_END,
+    CLAIMS_PREFIX,
+    CLAIMS_SUFFIX,
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    Heads,
+)
 from grab_service.api.reply import Reply
 from grab_service.api.wire import encoded
 
@@ -21,14 +31,9 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-_PREFIX, _SUFFIX = CLAIMS_PREFIX.encode(), CLAIMS_SUFFIX.encode()
-_BEGIN, _END = b"POST " + _PREFIX, _SUFFIX + b" HTTP/1.1\r\n"
-_HEAD_END = b"\r\n\r\n"
-_CODING, _CONNECTION = b"transfer-encoding", b"connection:"
-_LENGTH, _NO_BODY = b"content-length:", b"content-length: 0\r\n"
+_PREFIX, _SUFFIX, _STOCK = CLAIMS_PREFIX.encode(), CLAIMS_SUFFIX.encode(), STOCK_PATH.encode()
 _CLOSES = ((b"connection", b"close"),)
 _CLAIM_BYTES_MAX = 4096  # a longer one is no plain claim
-_FIRST_LINE_MAX = 200
 _HEAD_BYTES_MAX = 65_536  # as Granian's
 _NONE_WAITS = asyncio.Event()
 
@@ -54,6 +59,9 @@ class Line(HttpToolsProtocol):
         _loop: The event loop.
     """
 
+    # What a claim that is turned away touches, in places of its own: with thousands of connections nothing is near.
+    __slots__ = ("_began_s", "_front", "_heads", "_is_between", "_is_queued", "_turns", "_used_s", "cycle", "transport")
+
     cycle: RequestResponseCycle | _UnderWay | None  # type: ignore[assignment]  # None at first: uvicorn does not tell
 
     def __init__(
@@ -67,6 +75,7 @@ class Line(HttpToolsProtocol):
         app: object = self.app
         self._front = app if isinstance(app, Front) and app.serves_claims else None
         self._turns = None if self._front is None else self._front.turns
+        self._heads = Heads() if self._front is None else self._front.heads
         self._is_queued, self._later = False, b""
         self._began_s = 0.0  # the claim that is being taken in
         self._is_between = True  # requests: the next byte begins a head
@@ -87,12 +96,13 @@ class Line(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come: a claim when it is its turn, all else at once."""
-        front, turns = self._front, self._turns
+        turns = self._turns
         if self._is_queued:
             # What follows a claim that waits for its turn waits as well, in the system's memory but for one read.
             self._later += data
             self.flow.pause_reading()
-        elif front is None or turns is None or len(data) > _CLAIM_BYTES_MAX or not data.startswith(_BEGIN):
+        elif turns is None or len(data) > _CLAIM_BYTES_MAX or not data.startswith(CLAIM_LINE_BEGIN):
+            self._began_s = monotonic()
             super().data_received(data)
             if self._is_in_head:
                 self._head_bytes += len(data)
@@ -103,35 +113,31 @@ class Line(HttpToolsProtocol):
 
     def go_on(self, data: bytes, since_s: float, *, is_too_much: bool) -> None:
         """Handle a claim whose turn it is."""
-        front, self._is_queued = self._front, False
+        self._is_queued = False
         if self.transport.is_closing():
             return
         self._began_s = since_s
-        if front is None or not (is_too_much and self._turns_away(front, data)):
+        if not (is_too_much and self._turns_away(data)):
             super().data_received(data)
         if self._later:
             later, self._later = self._later, b""
             self.flow.resume_reading()
             super().data_received(later)
 
-    def _turns_away(self, front: Front, data: bytes) -> bool:
-        """Turn a claim away if it is one too many and if that can be told from its first line."""
-        cycle, line_end = self.cycle, data.find(_END)
-        if not (
-            self._is_between
-            and (cycle is None or cycle.response_complete)
-            and 0 < line_end < _FIRST_LINE_MAX
-            and data.find(_HEAD_END) == len(data) - len(_HEAD_END)
-        ):
+    def _turns_away(self, data: bytes) -> bool:
+        """Turn a claim away if it is one too many and if that can be told from its head as it is."""
+        cycle, front = self.cycle, self._front
+        if front is None or not (self._is_between and (cycle is None or cycle.response_complete)):
             return False
-        small = data.lower()
-        if (_LENGTH in small and _NO_BODY not in small) or _CODING in small or _CONNECTION in small:
+        stock_id = self._heads.stock_of(data)
+        if stock_id is None:
             return False
-        stock_id = data[len(_BEGIN) : line_end].decode("latin-1")
-        if not front.is_full(stock_id):
+        began_s = self._began_s
+        answer = front.turn_away(stock_id, began_s, self.server_state.default_headers)
+        if answer is None:
             return False
-        self._used_s = self._began_s
-        self.transport.write(front.turn_away(stock_id, self._began_s, tuple(self.server_state.default_headers)))
+        self._used_s = began_s
+        self.transport.write(answer)
         return True
 
     def on_message_begin(self) -> None:
@@ -140,16 +146,11 @@ class Line(HttpToolsProtocol):
         self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
-        """Answer a plain claim, or let the application do so."""
+        """Answer a plain claim or poll, or let the application do so."""
         self._is_in_head = False
         front, url, parser = self._front, self.url, self.parser
         if (
             front is None
-            or not url.startswith(_PREFIX)
-            or not url.endswith(_SUFFIX)
-            or b"%" in url
-            or b"?" in url
-            or parser.get_method() != b"POST"
             or parser.get_http_version() != "1.1"
             or not parser.should_keep_alive()
             or parser.should_upgrade()
@@ -159,9 +160,18 @@ class Line(HttpToolsProtocol):
             or _may_have_body(self.headers)
         ):
             self._pass_on()
-            return
+        elif url.startswith(_PREFIX) and url.endswith(_SUFFIX) and not (b"%" in url or b"?" in url):
+            if parser.get_method() == b"POST":
+                self._claim(front, url[CLAIMS_BEGIN:CLAIMS_END].decode("latin-1"))
+            else:
+                self._pass_on()
+        elif url == _STOCK and parser.get_method() == b"GET":
+            self._tell(*front.stock_picture({"headers": self.headers}, self._began_s))
+        else:
+            self._pass_on()
+
+    def _claim(self, front: Front, stock_id: str) -> None:
         began_s = self._began_s
-        stock_id = url[CLAIMS_BEGIN:CLAIMS_END].decode("latin-1")
         request_id, found = front.at_once(stock_id, {"headers": self.headers, "client": self.client}, began_s)
         if isinstance(found, Reply):
             self._tell(request_id, found)
@@ -227,4 +237,4 @@ class Line(HttpToolsProtocol):
 
 
 def _may_have_body(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any((name == _LENGTH[:-1] and value != b"0") or name == _CODING for name, value in headers)
+    return any((name == CONTENT_LENGTH and value != b"0") or name == TRANSFER_ENCODING for name, value in headers)

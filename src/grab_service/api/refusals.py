@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from grab_service.api.problems import Form
 from grab_service.api.wire import head_of
@@ -23,7 +24,7 @@ class Refusals:
         self._text = b""
         self._body_bytes = 0  # but for the request id
 
-    def answer(self, request_id: bytes, of_every_answer: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    def answer(self, request_id: bytes, of_every_answer: Sequence[tuple[bytes, bytes]]) -> bytes:
         """Return the answer to one request.
 
         Args:
@@ -36,9 +37,9 @@ class Refusals:
             self._made_ms = now_ms
         return self._text % (request_id, self._body_bytes + len(request_id), request_id)
 
-    def _make(self, of_every_answer: tuple[tuple[bytes, bytes], ...]) -> None:
+    def _make(self, of_every_answer: Sequence[tuple[bytes, bytes]]) -> None:
         reply = self._form.filled_in(_MARK)
-        head = head_of(reply.status, reply.content_type, reply.headers, of_every_answer)
+        head = head_of(reply.status, reply.content_type, reply.headers, tuple(of_every_answer))
         before, _, after = reply.body.partition(_MARK.encode())
         self._body_bytes = len(before) + len(after)
         fixed = [part.replace(b"%", b"%%") for part in (head, before, after)]

@@ -15,7 +15,7 @@ NO_STORE = (b"cache-control", b"no-store")
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 NO_NAME = (b"server", b"")  # Granian would put its own name there, and cannot be told not to
 _BY_STATUS = int(Ending.BY_STATUS)
-_NOT_MODIFIED = int(HTTPStatus.NOT_MODIFIED)
+NOT_MODIFIED = int(HTTPStatus.NOT_MODIFIED)
 
 
 class Reply(NamedTuple):
@@ -39,7 +39,7 @@ class Reply(NamedTuple):
         """Return it as the server takes it, with the headers that every answer carries."""
         status, body, content_type, further, _ = self
         headers = [(b"request-id", request_id.encode()), NO_SNIFFING, NO_NAME, *further]
-        if status != _NOT_MODIFIED:
+        if status != NOT_MODIFIED:
             headers += ((b"content-type", content_type), (b"content-length", b"%d" % len(body)))
         return (
             {"type": "http.response.start", "status": status, "headers": headers},

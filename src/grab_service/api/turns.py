@@ -15,7 +15,7 @@ from typing import Protocol
 from grab_service.places import Places
 
 SLICE = 64  # claims of one turn, some 4 ms
-REFUSALS = 256  # of one turn, some 4 ms
+REFUSALS = 256  # of one turn, some 16 ms
 # Claims that may wait, some 250 ms: at an opening whoever is refused comes back, and is paid for twice.
 WAITING_MAX = 4000
 
