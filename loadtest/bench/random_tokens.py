@@ -2,7 +2,7 @@
 
 Winners claim with tickets at a steady pace, first alone, then beside floods: of garbage, and of tokens whose form and
 key are right and whose signature is random, which is what costs.  The last flood is told what it would cost without
-the ration, ``GRAB_VERIFY_RATE_MAX``.
+the rations, ``GRAB_VERIFY_RATE_MAX`` and ``GRAB_CHECK_RATE_MAX``.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _OFFERED = 0.9  # of the flood's pace, or of a core by the API: less of both is 
 _ALONE, _FLOODS = "winners alone", ("garbage", "forged, rationed")
 _SERVER: str = Settings.model_fields["server"].default
 _OUTPUT = Path("artefacts/bench-tokens.json")
+_RATIONS = ("verify_rate_max", "verify_rate_block_max", "check_rate_max")
 _UNRATIONED = "1000000"
 
 
@@ -122,10 +123,10 @@ async def _run(count: int, pace_per_s: float) -> dict[str, Any]:
     told: dict[str, Any] = {}
     vouchers = int((_WINNERS_PER_S * count / pace_per_s + _WARM_UP) * 1.1)
     for name, rate, make in turns:
-        variable = variable_of("verify_rate_max")
-        os.environ.pop(variable, None)
-        if rate is not None:
-            os.environ[variable] = rate
+        for variable in map(variable_of, _RATIONS):
+            os.environ.pop(variable, None)
+            if rate is not None:
+                os.environ[variable] = rate
         with tempfile.TemporaryDirectory(prefix="grab-bench-") as directory:
             async with run_ours(
                 Path(directory), cores, server=_SERVER, workers=1, won=vouchers, tag=name.replace(" ", "-")

@@ -10,11 +10,13 @@ import hmac
 import ipaddress
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 _V4_BITS, _V6_BITS = 24, 64
 _HOPS_MAX = 20  # a longer list of proxies is somebody's invention
 _HASH_BYTES = 16
+_READ_MAX = 4096  # addresses that are remembered: whoever floods comes from few, and so does all that comes by a proxy
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -78,6 +80,7 @@ def block_of_request(
     return proxies.block_of(str(client[0]), [value for name, value in headers if name == b"x-forwarded-for"])
 
 
+@lru_cache(maxsize=_READ_MAX)
 def _read(text: str) -> _Address | None:
     try:
         address = ipaddress.ip_address(text)
@@ -88,6 +91,7 @@ def _read(text: str) -> _Address | None:
     return address
 
 
+@lru_cache(maxsize=_READ_MAX)
 def _block(address: _Address) -> str:
     bits = _V4_BITS if isinstance(address, ipaddress.IPv4Address) else _V6_BITS
     return str(ipaddress.ip_network((address, bits), strict=False))

@@ -33,6 +33,8 @@ _REGION = re.compile(r"[0-9]{6}", re.ASCII)
 _MERCHANTS_MAX = 100
 _MERCHANT = re.compile(r"[0-9]{15}|\*", re.ASCII)
 _SCOPE = re.compile(r"[a-z:_-]{1,32}( [a-z:_-]{1,32}){0,15}", re.ASCII)
+_SEGMENTS = 3
+_HEADS_MAX = 64  # an issuer writes one for each key
 
 
 KeySets = Mapping[Issuer, Mapping[str, Any]]
@@ -87,6 +89,7 @@ class Authenticator:
         staff_ttl_max_s: int,
     ) -> None:
         self._keys: dict[str, _Key] = {}
+        self._key_of_head: dict[str, _Key] = {}
         self._staff_ttl_max_s = staff_ttl_max_s
         self._documents: dict[str, Mapping[str, Any]] = {}
         self._issuer = issuer
@@ -107,6 +110,7 @@ class Authenticator:
             KeySetInvalid: A set cannot be used; the keys stay as they were.
         """
         self._keys = _read_key_sets(key_sets)
+        self._key_of_head.clear()
         documents: dict[str, Mapping[str, Any]] = {
             document["kid"]: {**document, "issuer": issuer}
             for issuer, key_set in key_sets.items()
@@ -147,7 +151,7 @@ class Authenticator:
         heapq.heappush(self._ends, (identity.expires_at_s, digest))
 
     def _verify(self, token: str, sender: Sender | None) -> Identity | Distrust:
-        key = _key_of(token, self._keys)
+        key = self._key_for(token)
         if isinstance(key, Distrust):
             return key
         block = None if sender is None else sender.block()
@@ -160,6 +164,19 @@ class Authenticator:
         if isinstance(verdict, Distrust):
             self._failures.spend(block)
         return verdict
+
+    def _key_for(self, token: str) -> _Key | Distrust:
+        """Return the key that a JWT must be signed with; what a head says that was read before is remembered."""
+        head = token.partition(".")[0]
+        key = self._key_of_head.get(head)
+        if key is not None and token.count(".") == _SEGMENTS - 1:
+            return key
+        found = _key_of(token, self._keys)
+        if isinstance(found, _Key):
+            if len(self._key_of_head) >= _HEADS_MAX:
+                self._key_of_head.clear()
+            self._key_of_head[head] = found
+        return found
 
     def _identity_of(self, claims: Mapping[str, Any], issuer: Issuer) -> Identity | Distrust:
         sub, region, scope = claims["sub"], claims.get("region", ""), claims.get("scope", "")
