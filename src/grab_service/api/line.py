@@ -109,7 +109,9 @@ class Line(HttpToolsProtocol):
                 if self._head_bytes > _HEAD_BYTES_MAX and not self.transport.is_closing():
                     self.send_400_response("The head is too long.")
         else:
-            self._is_queued = not turns.take(self, data, monotonic())
+            now_s = monotonic()
+            if not (turns.refuses() and self._turns_away(data, now_s)):
+                self._is_queued = not turns.take(self, data, now_s)
 
     def go_on(self, data: bytes, since_s: float, *, is_too_much: bool) -> None:
         """Handle a claim whose turn it is."""
@@ -117,14 +119,14 @@ class Line(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._began_s = since_s
-        if not (is_too_much and self._turns_away(data)):
+        if not (is_too_much and self._turns_away(data, since_s)):
             super().data_received(data)
         if self._later:
             later, self._later = self._later, b""
             self.flow.resume_reading()
             super().data_received(later)
 
-    def _turns_away(self, data: bytes) -> bool:
+    def _turns_away(self, data: bytes, began_s: float) -> bool:
         """Turn a claim away if it is one too many and if that can be told from its head as it is."""
         cycle, front = self.cycle, self._front
         if front is None or not (self._is_between and (cycle is None or cycle.response_complete)):
@@ -132,7 +134,6 @@ class Line(HttpToolsProtocol):
         stock_id = self._heads.stock_of(data)
         if stock_id is None:
             return False
-        began_s = self._began_s
         answer = front.turn_away(stock_id, began_s, self.server_state.default_headers)
         if answer is None:
             return False

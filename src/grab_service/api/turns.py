@@ -32,9 +32,6 @@ class Turns:
 
     Args:
         places: Counts the claims under way.
-
-    Attributes:
-        are_full: Whether the claim that is let in just now is to be refused, whatever places there are.
     """
 
     def __init__(self, places: Places) -> None:
@@ -42,7 +39,21 @@ class Turns:
         self._waiting: deque[tuple[Receiver, bytes, float]] = deque()
         self._let_in = self._refused = 0
         self._is_due = False
-        self.are_full = False
+
+    @property
+    def are_full(self) -> bool:
+        """Whether as many wait as may, so that one that is let in is to be refused, whatever places there are."""
+        return len(self._waiting) >= WAITING_MAX
+
+    def refuses(self) -> bool:
+        """Whether a claim that comes now may be refused at once; then it is counted as refused in this turn."""
+        if self._refused >= REFUSALS or not (self._places.are_short or len(self._waiting) >= WAITING_MAX):
+            return False
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._begin)
+        self._refused += 1
+        return True
 
     def take(self, receiver: Receiver, data: bytes, now_s: float) -> bool:
         """Let a claim in, or keep it until its turn; return whether it was let in.
@@ -70,9 +81,7 @@ class Turns:
 
     def _refuse(self, receiver: Receiver, data: bytes, since_s: float) -> None:
         self._refused += 1
-        self.are_full = len(self._waiting) >= WAITING_MAX
         receiver.go_on(data, since_s, is_too_much=True)
-        self.are_full = False
 
     def _begin(self) -> None:
         """Begin a turn."""
