@@ -58,6 +58,9 @@ async def test_a_second_click_gets_the_same_voucher(site: Site, api: httpx.Async
     first, second = await claim(api, site, "u1"), await claim(api, site, "u1")
     assert (first.status_code, second.status_code) == (201, 200)
     assert second.json() == first.json() | {"replayed": True}
+    # Also from a process that has not seen the first one, so that the gate must say it.
+    third = await claim(await site.serve(), site, "u1")
+    assert (third.status_code, third.json()) == (200, second.json())
 
 
 async def test_exactly_the_stock_is_handed_out(site: Site, api: httpx.AsyncClient) -> None:
@@ -289,3 +292,6 @@ async def test_a_gate_that_is_behind_the_vault_is_not_believed(site: Site, api: 
 
     await wait_until(is_busy, "the process knows the vault's epoch", within_s=5)
     assert (await claim(api, site, "b")).json()["code"] == "SYSTEM_BUSY"
+    # Nor is its no.
+    await site.client.hset(next(iter(site.campaign.stocks())).keys.rules, "paused", "1")
+    assert (await claim(api, site, "c")).json()["code"] == "SYSTEM_BUSY"
