@@ -546,6 +546,38 @@ local function tell(keys, args)
     return 1
 end
 
+--[[
+grab_asked: add what users have asked of one process, and tell who asks too much of all processes together.
+
+KEYS
+  1  asked  hash
+
+ARGV
+  1    most       claims of one user that are in order within the window
+  2    window_ms  after which the sums lapse, from the first of them on
+  3..  pairs of user_ref and claims, at most 1000
+
+RETURNS  the user_refs among them whose sums are above `most`
+EMITS    nothing
+COST     O(pairs)
+WHY      A process counts for itself, and tells now and then who asks often: whoever gets nothing costs the
+         gate no write, and whoever goes round all processes is held up as by a single one.
+]]
+local function asked(keys, args)
+    if #args > 2 + 2 * BATCH_MAX then
+        return redis.error_reply('ERR grab_asked takes at most ' .. BATCH_MAX .. ' users')
+    end
+    local is_new = redis.call('EXISTS', keys[1]) == 0
+    local hasty = {}
+    for i = 3, #args, 2 do
+        if redis.call('HINCRBY', keys[1], args[i], args[i + 1]) > tonumber(args[1]) then
+            hasty[#hasty + 1] = args[i]
+        end
+    end
+    if is_new then redis.call('PEXPIRE', keys[1], args[2]) end
+    return hasty
+end
+
 redis.register_function('grab_claim', claim)
 redis.register_function('grab_confirm', confirm)
 redis.register_function('grab_pause', pause)
@@ -557,6 +589,7 @@ redis.register_function('grab_open', open)
 redis.register_function('grab_close', close)
 redis.register_function('grab_probe', probe)
 redis.register_function('grab_tell', tell)
+redis.register_function('grab_asked', asked)
 redis.register_function{ function_name = 'grab_look', callback = look, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'grab_counts', callback = counts, flags = { 'no-writes' } }
 redis.register_function{ function_name = 'grab_progress', callback = progress, flags = { 'no-writes' } }

@@ -8,10 +8,14 @@ moment; a look that shows another epoch, or no look in time, forgets it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from heapq import nlargest
+from operator import itemgetter
 
 from grab_service.crowd import Crowd
 from grab_service.gate import Counts, Holding, Letter
+
+_OFTEN_PART = 4  # of the limit: whoever asks less of a process in a second is not told of to others
 
 
 class Memory:
@@ -131,13 +135,20 @@ class Rate:
     Args:
         per_s_max: How many of one user are answered.
         users_max: How many users are counted; whoever comes after so many others is not held up.
+
+    Attributes:
+        per_s_max: As above.
     """
 
     def __init__(self, per_s_max: int, users_max: int = 200_000) -> None:
-        self._per_s_max = per_s_max
+        self.per_s_max = per_s_max
         self._users_max = users_max
         self._asked: dict[str, int] = {}
         self._until_s = 0.0
+        self._often = max(2, per_s_max // _OFTEN_PART)
+        self._hasty: dict[str, int] = {}
+        self._barred: Collection[str] = ()
+        self._barred_until_s = 0.0
 
     def is_exceeded(self, user_ref: str, now_s: float) -> bool:
         """Count a claim; return whether it is one too many."""
@@ -146,7 +157,21 @@ class Rate:
         asked = self._asked.get(user_ref, 0) + 1
         if asked > 1 or len(self._asked) < self._users_max:
             self._asked[user_ref] = asked
-        return asked > self._per_s_max
+        if asked > self.per_s_max or (user_ref in self._barred and now_s < self._barred_until_s):
+            return True
+        if asked >= self._often:
+            more = asked if asked == self._often else 1
+            self._hasty[user_ref] = self._hasty.get(user_ref, 0) + more
+        return False
+
+    def hasty(self, users_max: int) -> dict[str, int]:
+        """Return the claims that were answered, of those who asked often since the last time, at most so many users."""
+        hasty, self._hasty = self._hasty, {}
+        return hasty if len(hasty) <= users_max else dict(nlargest(users_max, hasty.items(), key=itemgetter(1)))
+
+    def bar(self, user_refs: Collection[str], until_s: float) -> None:
+        """Answer no claim of these users until an instant of the monotonic clock, nor of others barred before."""
+        self._barred, self._barred_until_s = frozenset(user_refs), until_s
 
 
 class Budget:

@@ -7,7 +7,7 @@ a repeat gives the same answer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
@@ -17,7 +17,7 @@ from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from grab_service.keys import DIFFERENCE, WATCH
+from grab_service.keys import ASKED, DIFFERENCE, WATCH
 from grab_service.lean import make_lean
 from grab_service.stock import Stock
 
@@ -225,6 +225,17 @@ class Gate:
     async def set_paused(self, stock: Stock, paused: bool) -> bool:
         """Pause or resume the stock; False when it was never opened."""
         return bool(await self._call("fcall", "grab_pause", (stock.keys.rules,), ("1" if paused else "0",)))
+
+    async def asked(self, claims: Mapping[str, int], most: int, window_ms: int) -> list[str]:
+        """Add what users have asked of this process, and return who of them asks too much of all processes together.
+
+        Args:
+            claims: Of each user, at most 1,000 of them.
+            most: Claims of one user that are in order within the window.
+            window_ms: Its length.
+        """
+        pairs = [part for user_ref, count in claims.items() for part in (user_ref, str(count))]
+        return list(await self._call("fcall", "grab_asked", (ASKED,), (str(most), str(window_ms), *pairs)))
 
     async def watched(self) -> Watched:
         """Return what the continuous watch found last; empty if nobody watches."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WATCH = "grab:watch"  # the verdict of the continuous watch, one for the whole gate
+ASKED = "grab:asked"  # what users who ask often have asked of all processes, one for the whole gate
 DIFFERENCE = "difference:"  # begins those of its fields that say by how many vouchers gate and vault differ
 
 

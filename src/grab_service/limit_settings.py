@@ -32,7 +32,13 @@ class LimitSettings(BaseModel):
         Field(ge=1, le=1_000_000, description="So many within a day, over all processes, lock the caller there."),
     ] = 200
     user_rate_max: Annotated[
-        int, Unit("claims/s"), Field(ge=1, le=1_000_000, description="Claims of one user that a process answers.")
+        int,
+        Unit("claims/s"),
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="Claims of one user that a process answers; within seconds also all processes together.",
+        ),
     ] = 20
     verify_rate_max: Annotated[
         int,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -119,10 +120,8 @@ async def record_batch(connection: asyncpg.Connection, stock: StockRow, batch: B
     """
     recorded: int | None = None
     refused = list(batch.malformed)
-    try:
+    with suppress(*_POISON):  # a row that is there already, or one that nothing can store
         recorded = await connection.fetchval(RECORD_NEW, stock.stock_no, *batch.columns)
-    except (*_POISON, asyncpg.SerializationError):  # the latter where the database's default is stricter
-        pass
     if recorded == len(batch.readable) and not refused:
         return Recorded(recorded, 0, ())
     async with connection.transaction(isolation="read_committed"):

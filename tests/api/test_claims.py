@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from grab_service import instants
+from grab_service.keys import ASKED
 from tests.api.conftest import BEIJING, Site, SiteOf
 from tests.support.campaigns import small_campaign
 from tests.support.wait import wait_until
@@ -87,7 +88,13 @@ async def test_a_user_who_asks_too_often_is_told_so_and_others_are_not(site: Sit
     told = {response.status_code: response for response in hasty}
     assert told.keys() == {201, 200, 429}
     assert (told[429].json()["code"], "retry-after" in told[429].headers) == ("FREQUENCY_LIMIT_EXCEED", True)
+    user_ref = await site.vault.fetchval("SELECT user_ref FROM claims")
     assert (await claim(api, site, "u2")).status_code == 201
+
+    async def is_told() -> bool:
+        return bool(await site.client.hexists(ASKED, user_ref))
+
+    await wait_until(is_told, "the gate is told of the hasty one, for all processes")
 
     async def is_served() -> bool:
         return bool((await claim(api, site, "u1")).status_code == 200)

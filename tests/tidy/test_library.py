@@ -80,12 +80,12 @@ def test_the_table_names_the_keys_of_the_code(names: type[keys.StockKeys | corri
     """Service, ledger and ``lua/README.md`` name the same keys."""
     of_code = asdict(names.of("c-r1-general-1", "c", "general-1"))
     assert keys.WATCH == corridor.WATCH
-    assert [*of_code.values(), keys.WATCH] == [_example(row["key"]) for row in _table()]
+    assert [*of_code.values(), keys.WATCH, keys.ASKED] == [_example(row["key"]) for row in _table()]
 
 
 def test_the_table_says_type_and_writers_of_every_key() -> None:
     """``lua/README.md`` gives each key the type of the headers and names exactly the functions that write it."""
-    fields = [*asdict(keys.StockKeys.of("c-r1-general-1", "c", "general-1")), "watch"]
+    fields = [*asdict(keys.StockKeys.of("c-r1-general-1", "c", "general-1")), "watch", "asked"]
     for field, row in zip(fields, _table(), strict=True):
         writers = {
             function.name

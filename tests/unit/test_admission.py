@@ -150,6 +150,33 @@ def test_who_asks_too_often_is_found_among_a_bounded_number_of_users() -> None:
     assert [rate.is_exceeded(user, 1.0) for user in "aabbcc"] == [False, True, False, True, False, False]
 
 
+def test_who_asks_often_is_told_of_with_what_was_answered() -> None:
+    """From a quarter of the limit on, each claim once, none that was one too many; then it begins anew."""
+    rate = Rate(8)
+    for user in ["a"] * 10 + ["b"] + ["c"] * 2:
+        rate.is_exceeded(user, 1.0)
+    assert rate.hasty(1000) == {"a": 8, "c": 2}
+    assert rate.hasty(1000) == {}
+    for now_s in (1.5, 2.0, 2.0, 2.0):
+        rate.is_exceeded("c", now_s)
+    assert rate.hasty(1000) == {"c": 4}
+    for user in "aaabbb":
+        rate.is_exceeded(user, 3.0)
+    rate.is_exceeded("b", 3.0)
+    assert rate.hasty(1) == {"b": 4}
+
+
+def test_who_is_barred_is_not_answered_and_not_told_of() -> None:
+    """Until the instant, and only those who were barred last."""
+    rate = Rate(8)
+    rate.bar(["a", "b"], 2.0)
+    assert [rate.is_exceeded(user, 1.0) for user in "aaac"] == [True, True, True, False]
+    assert rate.hasty(1000) == {}
+    rate.bar(["b"], 2.0)
+    assert [rate.is_exceeded(user, 1.0) for user in "ab"] == [False, True]
+    assert rate.is_exceeded("b", 2.0) is False
+
+
 def test_a_no_of_the_gate_itself_renews_what_is_known() -> None:
     """A claim that was asked after the last look lets the memory last from then on; of another epoch it does not."""
     known = memory()

@@ -38,6 +38,7 @@ from grab_service.presence import Presence, Work
 from grab_service.probe import Probe
 from grab_service.references import VoucherCodes
 from grab_service.settings import Settings
+from grab_service.shared_rate import SharedRate
 from grab_service.snapshot import Snapshot
 from grab_service.stock import Stock
 from grab_service.tickets import Tickets
@@ -112,10 +113,11 @@ class Service:
         self.presence: Presence | None = (
             Work(keyring.pepper, settings.presence_bits) if settings.presence == "work" else None
         )
+        self._rate = Rate(settings.user_rate_max)
         self.claims = Claims(
             self.counters,
             self.authenticator,
-            Rate(settings.user_rate_max),
+            self._rate,
             by_ticket_only=self.presence is not None,
         )
         self.snapshot: Snapshot = snapshot.take([], gate_answers=False, now_ms=_now_ms())
@@ -156,6 +158,7 @@ class Service:
         self._keep(self._keep_looking())
         self._keep(self._refresh_snapshot())
         self._keep(self._check_library())
+        self._keep(SharedRate(self.gate, self._rate).run())
         self._keep(
             self.instruments.run(
                 {
