@@ -567,14 +567,13 @@ local function asked(keys, args)
     if #args > 2 + 2 * BATCH_MAX then
         return redis.error_reply('ERR grab_asked takes at most ' .. BATCH_MAX .. ' users')
     end
-    local is_new = redis.call('EXISTS', keys[1]) == 0
     local hasty = {}
     for i = 3, #args, 2 do
         if redis.call('HINCRBY', keys[1], args[i], args[i + 1]) > tonumber(args[1]) then
             hasty[#hasty + 1] = args[i]
         end
     end
-    if is_new then redis.call('PEXPIRE', keys[1], args[2]) end
+    if redis.call('PTTL', keys[1]) < 0 then redis.call('PEXPIRE', keys[1], args[2]) end
     return hasty
 end
 

@@ -16,6 +16,7 @@ from typing import Any
 _V4_BITS, _V6_BITS = 24, 64
 _HOPS_MAX = 20  # a longer list of proxies is somebody's invention
 _HASH_BYTES = 16
+_ADDRESS_CHARACTERS_MAX = 64  # with a zone, which is a name of the machine's own
 _READ_MAX = 4096  # addresses that are remembered: whoever floods comes from few, and so does all that comes by a proxy
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -80,8 +81,12 @@ def block_of_request(
     return proxies.block_of(str(client[0]), [value for name, value in headers if name == b"x-forwarded-for"])
 
 
-@lru_cache(maxsize=_READ_MAX)
 def _read(text: str) -> _Address | None:
+    return None if len(text) > _ADDRESS_CHARACTERS_MAX else _known(text)
+
+
+@lru_cache(maxsize=_READ_MAX)
+def _known(text: str) -> _Address | None:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

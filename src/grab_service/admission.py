@@ -8,7 +8,7 @@ moment; a look that shows another epoch, or no look in time, forgets it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from heapq import nlargest
 from operator import itemgetter
 
@@ -145,10 +145,9 @@ class Rate:
         self._users_max = users_max
         self._asked: dict[str, int] = {}
         self._until_s = 0.0
-        self._often = max(2, per_s_max // _OFTEN_PART)
+        self._often = max(1, per_s_max // _OFTEN_PART)
         self._hasty: dict[str, int] = {}
-        self._barred: Collection[str] = ()
-        self._barred_until_s = 0.0
+        self._barred_until_s: dict[str, float] = {}
 
     def is_exceeded(self, user_ref: str, now_s: float) -> bool:
         """Count a claim; return whether it is one too many."""
@@ -157,21 +156,22 @@ class Rate:
         asked = self._asked.get(user_ref, 0) + 1
         if asked > 1 or len(self._asked) < self._users_max:
             self._asked[user_ref] = asked
-        if asked > self.per_s_max or (user_ref in self._barred and now_s < self._barred_until_s):
+        if asked > self.per_s_max:
             return True
         if asked >= self._often:
             more = asked if asked == self._often else 1
             self._hasty[user_ref] = self._hasty.get(user_ref, 0) + more
-        return False
+        return now_s < self._barred_until_s.get(user_ref, 0.0)
 
     def hasty(self, users_max: int) -> dict[str, int]:
-        """Return the claims that were answered, of those who asked often since the last time, at most so many users."""
+        """Return the claims within the limit, of those who asked often since the last time, at most so many users."""
         hasty, self._hasty = self._hasty, {}
         return hasty if len(hasty) <= users_max else dict(nlargest(users_max, hasty.items(), key=itemgetter(1)))
 
-    def bar(self, user_refs: Collection[str], until_s: float) -> None:
-        """Answer no claim of these users until an instant of the monotonic clock, nor of others barred before."""
-        self._barred, self._barred_until_s = frozenset(user_refs), until_s
+    def bar(self, user_refs: Iterable[str], now_s: float, until_s: float) -> None:
+        """Answer no claim of these users until an instant of the monotonic clock; others stay barred as they are."""
+        still = {user_ref: ends_s for user_ref, ends_s in self._barred_until_s.items() if ends_s > now_s}
+        self._barred_until_s = still | dict.fromkeys(user_refs, until_s)
 
 
 class Budget:

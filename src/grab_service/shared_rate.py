@@ -1,4 +1,4 @@
-"""One limit for all processes: who asks this one often is told to the gate, which sums up what he asks of them all.
+"""A limit over all processes: who asks this one often is told to the gate, which sums up what he asks of them all.
 
 A shared counter on the path of a claim would be a write for each request, and whoever gets nothing must write nothing.
 So a process counts for itself, and once a second tells of those few who ask often.  The others never get there.
@@ -17,12 +17,13 @@ _log = logging.getLogger(__name__)
 
 _PERIOD_S = 1.0
 _WINDOW_S = 2.0  # each process tells twice within it, so none is always the first
+_IN_ORDER_S = 3.0  # how many seconds' worth may be told within it: what is told of two seconds may be of parts of three
 _TOLD_MAX = 1000  # that one call of the gate takes
 _BARRED_S = 2 * _PERIOD_S  # until it is told again
 
 
 class SharedRate:
-    """Holds up who asks too much of all processes together, within two seconds.
+    """Holds up who asks too much of all processes together, from two seconds after he began for as long as he does.
 
     Args:
         gate: Sums up.
@@ -35,7 +36,7 @@ class SharedRate:
 
     async def run(self) -> None:
         """Tell and hold up until cancelled; while the gate is away the process's own limit stands."""
-        most = int(self._rate.per_s_max * _WINDOW_S)
+        most = int(self._rate.per_s_max * _IN_ORDER_S)
         while True:
             await asyncio.sleep(_PERIOD_S)
             hasty = self._rate.hasty(_TOLD_MAX)
@@ -47,5 +48,6 @@ class SharedRate:
                 _log.debug("the gate was not told who asks often: %s", error)
                 continue
             if barred:
-                self._rate.bar(barred, monotonic() + _BARRED_S)
+                now_s = monotonic()
+                self._rate.bar(barred, now_s, now_s + _BARRED_S)
                 _log.info("holding up %d users who ask too much of all processes together", len(barred))

@@ -1,9 +1,9 @@
 """Follows one stock's stream of claims into the vault.
 
-For each batch: commit, then one call that acknowledges the entries and moves the watermark.  The
+For each batch: commit, then a call of the gate that moves the watermark over its entries.  The
 stock's advisory lock is held on the very connection that also writes, so that the right and the
 ability to write end together.  Whatever goes wrong, the answer is the same: drop both connections
-and begin anew, first with what was read and not acknowledged.
+and begin anew behind the watermark.
 """
 
 from __future__ import annotations

@@ -23,11 +23,12 @@ from ledger.statements import statement
 from ledger.trouble import TROUBLE, Condition, pause
 
 BLOCK_ROWS_MAX = 500  # what one turn of the worker's loop hashes, some milliseconds; a shorter block took all there was
-# Rows of one look for what is in no block, which passes over every row of the journal: a look a block would cost the
-# vault more than the claims themselves.
-_READ_ROWS_MAX = 10_000
+# A look for what is in no block passes over every row of the journal: one for each block would cost the vault more than
+# the claims themselves.
+_BURST_BLOCKS = 10
+_READ_ROWS_MAX = _BURST_BLOCKS * BLOCK_ROWS_MAX
 _PASS_S = 10.0  # between two passes
-_REST = 9  # times what a block took: a tenth of the time at most, for claims are on their way to the same vault
+_REST = 9  # times what a burst of blocks took: a tenth of the time at most, for claims are on their way to the vault
 
 _TRY_LOCK = statement("try_lock")
 _LOCK = statement("lock")
@@ -107,15 +108,16 @@ class Sealer:
         condition = Condition("the sealer")
         while not stop.is_set():
             try:
+                began_s, blocks = time.monotonic(), 0
                 async with vault_session(self._database_url) as vault:
                     if await vault.fetchval(_TRY_LOCK, locks.SEAL, 0):
-                        began_s = time.monotonic()
                         async for _ in seal_journals(vault):
-                            await pause(stop, _REST * (time.monotonic() - began_s))
-                            if stop.is_set():
+                            blocks += 1
+                            if blocks == _BURST_BLOCKS or stop.is_set():
                                 break
-                            began_s = time.monotonic()
                 condition.well()
-                await pause(stop, _PASS_S)
+                # The lock is free meanwhile: whoever seals by hand does not wait for a rest.
+                is_done = blocks < _BURST_BLOCKS
+                await pause(stop, _PASS_S if is_done else min(_PASS_S, _REST * (time.monotonic() - began_s)))
             except TROUBLE as error:
                 await pause(stop, condition.ill(error))

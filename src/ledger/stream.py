@@ -93,7 +93,7 @@ class ClaimsStream:
             False if the gate is under another epoch: then nothing was changed.
 
         Raises:
-            PassedOver: The watermark is below ``after``; nothing was changed.
+            PassedOver: The watermark is below ``after``: nothing was changed, or what came before of many refusals.
             redis.RedisError: The gate is in trouble, or its library is missing.
         """
         while len(refused) > _REFUSED_MAX:

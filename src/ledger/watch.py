@@ -33,8 +33,8 @@ from ledger.trouble import TROUBLE, Condition, pause
 
 _log = logging.getLogger(__name__)
 
-_LOOK_S = 1.0  # from one look to the next
-_LOOK_MAX_S = 5.0  # the same when looks take long; what was told lasts for two of them
+_LOOK_S = 1.0  # between two looks
+_LOOK_MAX_S = 3.0  # the same when looks take long: what one has told lasts until the next
 _REST = 3  # times what a look took, which counts every claim: a quarter of the time at most
 _TOLD_FOR_MS = 10_000
 _STUCK_AFTER_LOOKS = 60

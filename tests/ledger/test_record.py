@@ -180,16 +180,17 @@ async def test_a_replay_beside_the_insert_is_no_conflict(books: Books, database_
 async def test_a_replay_is_told_apart_whatever_the_databases_default_isolation(books: Books, database_url: str) -> None:
     """With an old snapshot the row of a concurrent insert would not be seen and its replay be called a conflict."""
     other = await asyncpg.connect(database_url, server_settings={"default_transaction_isolation": "serializable"})
-    first, row = await entry(books, 1, "a"), await books.row()
+    first, second, row = await entry(books, 1, "a"), await entry(books, 2, "b"), await books.row()
+    await record(books.vault, row, [first])
     async with books.vault.transaction():
-        await record(books.vault, row, [first])
-        replaying = asyncio.create_task(record(other, row, [first]))
+        await record(books.vault, row, [second])
+        replaying = asyncio.create_task(record(other, row, [first, second]))
 
         async def is_waiting() -> bool:
             return bool(await books.vault.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
 
         await wait_until(is_waiting, "the replay waits for the insert")
-    assert await replaying == Recorded(0, 1, ())
+    assert await replaying == Recorded(0, 2, ())
     await other.close()
 
 

@@ -86,6 +86,7 @@ class Session:
         self.waits_since_ms: int | None = None
         self.transaction: Transaction | None = None
         self.advisory: list[tuple[int, int]] = []
+        self.seen: tuple[Claim, ...] = ()  # what was committed when the latest insert began
 
     def trouble(self) -> Exception:
         """Return what a client sees of a cut connection."""
@@ -108,6 +109,8 @@ class Session:
         if self.is_over:
             raise self.trouble()
         waits_since_ms, self.waits_since_ms = self.waits_since_ms, None
+        if waits_since_ms is None:
+            self.seen = tuple(self.vault.claims) if NAMES[query].startswith("record") else self.seen
         if self.transaction is not None:
             result = self.vault.statements[NAMES[query]](self, self.transaction, args)
         else:
@@ -210,11 +213,19 @@ class ModelVault:
         return [each.transaction for each in self.sessions if each is not session and each.transaction is not None]
 
     def _record_new(self, session: Session, own: Transaction, args: Sequence[Any]) -> Any:
-        result = self._record(session, own, args)
-        due = [claim for claim in _claims_of(args) if claim.epoch == self.epoch or Rule.FENCE in self.broken]
-        if result is not BLOCKED and result[0]["count"] < len(due):
-            raise asyncpg.UniqueViolationError("one_owner_per_voucher or one_voucher_per_user")
-        return result
+        """Insert row by row: the first one that is there already refuses them all, one that may be is waited for."""
+        others = self._others(session)
+        if any(other.epoch is not None for other in others):
+            return BLOCKED  # a recovery is raising the epoch
+        there, uncommitted = list(self.claims), [claim for other in others for claim in other.claims]
+        for claim in _claims_of(args):
+            if claim.epoch == self.epoch or Rule.FENCE in self.broken:
+                if self._clash(claim, there):
+                    raise asyncpg.UniqueViolationError("one_owner_per_voucher or one_voucher_per_user")
+                if self._clash(claim, uncommitted):
+                    return BLOCKED
+                there.append(claim)
+        return self._record(session, own, args)
 
     def _record(self, session: Session, own: Transaction, args: Sequence[Any]) -> Any:
         claims = _claims_of(args)
@@ -246,11 +257,12 @@ class ModelVault:
             for other in others
         )
 
-    def _classify(self, _: Session, own: Transaction, args: Sequence[Any]) -> Any:
-        return [{"verdict": self._verdict(claim, own)} for claim in _claims_of(args)]
+    def _classify(self, session: Session, own: Transaction, args: Sequence[Any]) -> Any:
+        seen = session.seen if Rule.SECOND_STATEMENT in self.broken else self.claims
+        return [{"verdict": self._verdict(claim, seen, own)} for claim in _claims_of(args)]
 
-    def _verdict(self, claim: Claim, own: Transaction) -> str:
-        if claim in self.claims or claim in own.claims:
+    def _verdict(self, claim: Claim, seen: Sequence[Claim], own: Transaction) -> str:
+        if claim in seen or claim in own.claims:
             return "RECORDED"
         return "FENCED" if claim.epoch != self.epoch else "CONFLICT"
 

@@ -12,6 +12,7 @@ class Rule(Enum):
     FUSE = "a gate that was restarted forgets that it was open"
     ONE_OWNER = "the vault has one owner for each voucher"
     ONE_VOUCHER = "gate and vault give a user one voucher"
+    SECOND_STATEMENT = "the vault classifies in a second statement, which sees what was committed meanwhile"
     COMMIT_FIRST = "the watermark moves after the vault's commit"
     READ_ON = "a worker reads on from the watermark"
     NO_GAP = "the watermark moves on only from where it stands"

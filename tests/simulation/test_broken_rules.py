@@ -15,6 +15,7 @@ CASES = {
     "no fence": ([Rule.FENCE], ["fail-over"], {"I-13"}),
     "no fuse": ([Rule.FUSE], ["kill-gate"], {"I-4", "I-8", "I-9", "I-14"}),
     "no one-voucher key": ([Rule.ONE_VOUCHER], [], {"I-3", "I-14"}),
+    "classified in the first statement": ([Rule.SECOND_STATEMENT], ["recover"], {"I-9"}),
     "watermark before the commit": ([Rule.COMMIT_FIRST], [], {"I-4"}),
     "watermark over a gap": ([Rule.READ_ON, Rule.NO_GAP], ["crash", "freeze", "cut-vault"], {"I-4", "I-9"}),
     "no drain": ([Rule.DRAIN], ["recover"], {"I-14"}),

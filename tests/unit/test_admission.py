@@ -166,15 +166,17 @@ def test_who_asks_often_is_told_of_with_what_was_answered() -> None:
     assert rate.hasty(1) == {"b": 4}
 
 
-def test_who_is_barred_is_not_answered_and_not_told_of() -> None:
-    """Until the instant, and only those who were barred last."""
+def test_who_is_barred_is_not_answered_and_told_of_all_the_same() -> None:
+    """Until the instant, each his own; so he is barred for as long as he goes on."""
     rate = Rate(8)
-    rate.bar(["a", "b"], 2.0)
+    rate.bar(["a"], 1.0, 2.0)
     assert [rate.is_exceeded(user, 1.0) for user in "aaac"] == [True, True, True, False]
-    assert rate.hasty(1000) == {}
-    rate.bar(["b"], 2.0)
-    assert [rate.is_exceeded(user, 1.0) for user in "ab"] == [False, True]
-    assert rate.is_exceeded("b", 2.0) is False
+    assert rate.hasty(1000) == {"a": 3}
+    rate.bar(["b"], 1.5, 3.0)
+    assert [rate.is_exceeded(user, 1.9) for user in "ab"] == [True, True]
+    assert [rate.is_exceeded(user, 2.1) for user in "ab"] == [False, True]
+    rate.bar(["c"], 2.1, 4.0)
+    assert [rate.is_exceeded(user, 2.2) for user in "abc"] == [False, True, True]
 
 
 def test_a_no_of_the_gate_itself_renews_what_is_known() -> None:

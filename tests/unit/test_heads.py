@@ -64,6 +64,16 @@ def test_a_token_hides_no_header() -> None:
     assert heads.stock_of(_head("Authorization: Bearer x\r\nContent-Length: 5")) is None
 
 
+def test_a_head_that_has_not_ended_is_not_taken_for_one_that_has() -> None:
+    """Wherever the word stands that a token follows upon, what is cut out leaves its mark."""
+    heads = Heads()
+    whole = _head("X: y uthorization: t")
+    assert heads.stock_of(whole) == "s-1"
+    assert heads.stock_of(whole.replace(b"uthorization: t\r\n\r\n", b"\r\nuthorization: t\r\n")) is None
+    assert heads.stock_of(whole[:-2]) is None
+    assert heads.stock_of(whole.partition(b"t\r\n\r\n")[0] + b"t") is None
+
+
 def test_another_stock_is_another_head() -> None:
     """Nor does what stands before the headers get lost."""
     heads = Heads()

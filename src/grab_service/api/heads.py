@@ -31,9 +31,9 @@ class Heads:
 
         The headers are only searched for what would make the message longer than its head, or end the connection.
         """
-        begin = data.find(_TOKEN)
+        begin = data.find(_TOKEN) + len(_TOKEN)
         end = data.find(b"\r", begin)
-        if begin < 0 or data.find(b"\n", begin, end) >= 0:
+        if begin < len(_TOKEN) or end < 0 or data.find(b"\n", begin, end) >= 0:
             return _stock_of(data)
         shape = data[:begin] + data[end:]
         stock_id = self._stock_of.get(shape)

@@ -110,8 +110,10 @@ class Line(HttpToolsProtocol):
                     self.send_400_response("The head is too long.")
         else:
             now_s = monotonic()
-            if not (turns.refuses() and self._turns_away(data, now_s)):
+            if not turns.refuses():
                 self._is_queued = not turns.take(self, data, now_s)
+            elif not self._turns_away(data, now_s):
+                self.go_on(data, now_s, is_too_much=False)
 
     def go_on(self, data: bytes, since_s: float, *, is_too_much: bool) -> None:
         """Handle a claim whose turn it is."""

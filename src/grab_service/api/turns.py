@@ -46,7 +46,10 @@ class Turns:
         return len(self._waiting) >= WAITING_MAX
 
     def refuses(self) -> bool:
-        """Whether a claim that comes now may be refused at once; then it is counted as refused in this turn."""
+        """Whether a claim that comes now is to be refused at once, and count it as refused in this turn.
+
+        Whoever cannot be served learns it before those who can are.
+        """
         if self._refused >= REFUSALS or not (self._places.are_short or len(self._waiting) >= WAITING_MAX):
             return False
         if not self._is_due:
@@ -56,7 +59,7 @@ class Turns:
         return True
 
     def take(self, receiver: Receiver, data: bytes, now_s: float) -> bool:
-        """Let a claim in, or keep it until its turn; return whether it was let in.
+        """Let a claim in that is not refused at once, or keep it until its turn; return whether it was let in.
 
         Args:
             receiver: Who goes on with it, now or later.
@@ -66,22 +69,12 @@ class Turns:
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._begin)
-        waiting = self._waiting
-        if self._places.are_short or len(waiting) >= WAITING_MAX:
-            # Whoever cannot be served learns it before those who can.
-            if self._refused < REFUSALS:
-                self._refuse(receiver, data, now_s)
-                return True
-        elif not waiting and self._let_in < SLICE:
+        if not self._waiting and self._let_in < SLICE and not self._places.are_short:
             self._let_in += 1
             receiver.go_on(data, now_s, is_too_much=False)
             return True
-        waiting.append((receiver, data, now_s))
+        self._waiting.append((receiver, data, now_s))
         return False
-
-    def _refuse(self, receiver: Receiver, data: bytes, since_s: float) -> None:
-        self._refused += 1
-        receiver.go_on(data, since_s, is_too_much=True)
 
     def _begin(self) -> None:
         """Begin a turn."""
@@ -92,9 +85,11 @@ class Turns:
         asyncio.get_running_loop().call_soon(self._begin)
         while waiting:
             if self._places.are_short or len(waiting) > WAITING_MAX:
-                if self._refused == REFUSALS:
+                if self._refused >= REFUSALS:
                     return
-                self._refuse(*waiting.popleft())
+                self._refused += 1
+                receiver, data, since_s = waiting.popleft()
+                receiver.go_on(data, since_s, is_too_much=True)
             elif self._let_in == SLICE:
                 return
             else:
