@@ -10,6 +10,7 @@ import asyncpg
 _ANSWER_S = 10.0  # to connect, or for one statement; above the server's own bounds, so that it speaks first
 _SERVER_SETTINGS: Mapping[str, str] = {
     "application_name": "grab-ledger",
+    # A batch is a statement by itself: it waits for rows of others that are not committed, and does not fail on them.
     "default_transaction_isolation": "read committed",
     "statement_timeout": "8s",
     "lock_timeout": "5s",

@@ -104,7 +104,7 @@ class Front:
             began_s: When the claim came, on the monotonic clock.
             of_every_answer: Headers that the server adds.
         """
-        if not (self.turns.are_full or self.places.are_full(stock_id)):
+        if not self.is_full(stock_id):
             return None
         request_id = self._reception.new_id()
         self._instruments.claim(request_id, stock_id, _TURNED_AWAY, monotonic() - began_s)
