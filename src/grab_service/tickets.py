@@ -25,6 +25,7 @@ _NAME_END = len(_PREFIX) + 2 * _NAME_BYTES
 _MAC_BYTES = 16
 _OLD_PARTS = 4
 _SCOPES = frozenset({CLAIM_SCOPE})
+_NO_MERCHANTS: frozenset[str] = frozenset()
 
 
 class Tickets:
@@ -87,9 +88,10 @@ class Tickets:
 def _holder(expires_at_s: int, region: str, user_refs: str, now_s: float) -> Identity | Distrust:
     if now_s >= expires_at_s:
         return Distrust.EXPIRED
-    user_ref, _, others = user_refs.partition("+")
-    other_refs = tuple(others.split("+")) if others else ()
-    return Identity(user_ref, region, _SCOPES, expires_at_s, is_by_ticket=True, other_refs=other_refs)
+    if "+" not in user_refs:
+        return Identity(user_refs, region, _SCOPES, expires_at_s, _NO_MERCHANTS, True)
+    user_ref, *others = user_refs.split("+")
+    return Identity(user_ref, region, _SCOPES, expires_at_s, is_by_ticket=True, other_refs=tuple(others))
 
 
 def _name_of(key: bytes) -> str:

@@ -6,11 +6,12 @@ must cost almost nothing.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import ceil
-from typing import Any
 
 from grab_service.admission import Rate
 from grab_service.api import problems
@@ -21,7 +22,7 @@ from grab_service.api.problems import CHINESE, ENGLISH, Code, form
 from grab_service.api.reply import NO_STORE, Reply
 from grab_service.api.scopes import CLAIM_ROUTE, TABLE
 from grab_service.auth import Authenticator
-from grab_service.confirm import Outcome
+from grab_service.confirm import Outcome, Settled
 from grab_service.gate import GateUnavailable, Holding, Letter
 from grab_service.identity import Distrust, Identity
 
@@ -43,6 +44,25 @@ _FORMS = {
 }
 _TICKET_FIRST = "Claims are taken with a ticket only: POST /v1/challenges, then POST /v1/tickets with the answer."
 _ALLOWED = TABLE[CLAIM_ROUTE]
+
+
+@dataclass(slots=True)
+class Asked:
+    """A claim about which the stores are asked.
+
+    Attributes:
+        counter: Of the stock.
+        user_ref: Who claims.
+        incoming: The request.
+        asks: How often they have been asked.
+        has_won: Whether one of their answers was that it is won now.
+    """
+
+    counter: Counter
+    user_ref: str
+    incoming: Incoming
+    asks: int = 0
+    has_won: bool = False
 
 
 class Claims:
@@ -68,8 +88,8 @@ class Claims:
         self._rate = rate
         self._by_ticket_only = by_ticket_only
 
-    def answer_at_once(self, stock_id: str, incoming: Incoming, now_s: float) -> Reply | str:
-        """Answer the claim of whoever the token names, if that needs no store; else return his reference.
+    def answer_at_once(self, stock_id: str, incoming: Incoming, now_s: float) -> Reply | Asked:
+        """Answer the claim of whoever the token names, if that needs no store; else return what to ask them.
 
         Args:
             stock_id: What is claimed.
@@ -96,11 +116,43 @@ class Claims:
         user_ref = identity.ref_under(counter.pepper_version)
         if user_ref is None:
             return problems.reply(Code.SIGN_ERROR, request_id, language, detail=Distrust.PEPPER.value)
-        return self._recall(counter, user_ref, now_s, language, request_id) or user_ref
+        return self._recall(counter, user_ref, now_s, language, request_id) or Asked(counter, user_ref, incoming)
 
-    def ask(self, stock_id: str, user_ref: str, incoming: Incoming) -> Coroutine[Any, Any, Reply]:
-        """Answer a claim that could not be answered at once."""
-        return self._claim(self._counters[stock_id], user_ref, incoming.language, incoming.request_id)
+    def ask(self, claim: Asked) -> asyncio.Future[Settled] | Reply:
+        """Ask the stores about a claim that could not be answered at once; ``told`` says what their answer means.
+
+        Returns:
+            What will be settled, or the answer if too many wait.
+        """
+        queued = claim.counter.desk.claim(claim.user_ref)
+        if queued is None:
+            incoming = claim.incoming
+            return busy(Ending.BUSY_QUEUE, incoming.request_id, incoming.language, "Too many claims are waiting.")
+        claim.asks += 1
+        return queued
+
+    def told(self, claim: Asked, settled: asyncio.Future[Settled]) -> Reply | None:
+        """Return the answer to a claim about which the stores have been asked; None if they must be asked again."""
+        request_id, language, counter = claim.incoming.request_id, claim.incoming.language, claim.counter
+        try:
+            answer, outcome = settled.result()
+        except GateUnavailable:
+            return busy(Ending.BUSY_GATE, request_id, language, "The gate did not answer.")
+        if answer.epoch < counter.confirmations.vault_epoch:
+            return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate is being recovered.")
+        if answer.holding is None:
+            opens_in_s = (counter.opens_ms - answer.now_ms) / 1000
+            return _refusal(answer.letter, counter, opens_in_s, request_id, language)
+        claim.has_won = claim.has_won or answer.letter == Letter.WON
+        if outcome is Outcome.COMMITTED:
+            counter.memory.remember_winner(claim.user_ref, answer.holding)
+            body = counter.voucher_body(answer.holding, replayed=not claim.has_won)
+            return Reply(201 if claim.has_won else 200, body)
+        if outcome is Outcome.LATE:
+            return _pending(counter.stock.stock_id)
+        if outcome is Outcome.REFUSED or claim.asks == _ASKS_MAX:
+            return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The claim is being recovered.")
+        return None
 
     def _recall(self, counter: Counter, user_ref: str, now_s: float, language: str, request_id: str) -> Reply | None:
         """Answer from what this process knows; None if the gate must be asked."""
@@ -114,32 +166,6 @@ class Claims:
             return Reply(200, counter.voucher_body(known, replayed=True))
         opens_in_s = memory.opens_in_s(now_s) if known is Letter.NOT_STARTED else 0.0
         return _refusal(known, counter, opens_in_s, request_id, language)
-
-    async def _claim(self, counter: Counter, user_ref: str, language: str, request_id: str) -> Reply:
-        has_won = False
-        for _ in range(_ASKS_MAX):
-            queued = counter.desk.claim(user_ref)
-            if queued is None:
-                return busy(Ending.BUSY_QUEUE, request_id, language, "Too many claims are waiting.")
-            try:
-                answer, outcome = await queued
-            except GateUnavailable:
-                return busy(Ending.BUSY_GATE, request_id, language, "The gate did not answer.")
-            if answer.epoch < counter.confirmations.vault_epoch:
-                return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate is being recovered.")
-            if answer.holding is None:
-                opens_in_s = (counter.opens_ms - answer.now_ms) / 1000
-                return _refusal(answer.letter, counter, opens_in_s, request_id, language)
-            has_won = has_won or answer.letter == Letter.WON
-            if outcome is Outcome.COMMITTED:
-                counter.memory.remember_winner(user_ref, answer.holding)
-                body = counter.voucher_body(answer.holding, replayed=not has_won)
-                return Reply(201 if has_won else 200, body)
-            if outcome is Outcome.LATE:
-                return _pending(counter.stock.stock_id)
-            if outcome is Outcome.REFUSED:
-                break
-        return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The claim is being recovered.")
 
 
 def _pending(stock_id: str) -> Reply:

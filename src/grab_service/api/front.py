@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from grab_service import instants
 from grab_service.api import problems
+from grab_service.api.claims import Asked
 from grab_service.api.ending import Ending
 from grab_service.api.heads import CLAIMS_BEGIN, CLAIMS_END, CLAIMS_PREFIX, CLAIMS_SUFFIX, Heads
-from grab_service.api.incoming import Incoming, Reception, Replay, refuse_content
+from grab_service.api.incoming import Headers, Incoming, Reception, Replay, refuse_content
 from grab_service.api.problems import Code
 from grab_service.api.refusals import Refusals
 from grab_service.api.reply import Reply
@@ -22,6 +24,7 @@ from grab_service.api.safe_headers import completed
 from grab_service.api.scopes import Surface, surface_of
 from grab_service.api.service import Service
 from grab_service.api.turns import Turns
+from grab_service.confirm import Settled
 from grab_service.signatures import looks_signed
 
 _log = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ class Front:
         places: Counts the claims under way.
         turns: Lets claims in that connections hold, a slice a turn.
         heads: Those of the claims that connections hold.
+        reception: Reads requests.
     """
 
     def __init__(self, app: ASGIApp, service: Service, surface: Surface) -> None:
@@ -56,9 +60,9 @@ class Front:
         self._claims = service.claims
         self.places = service.places
         self.turns = Turns(self.places)
-        self.heads = Heads()
         self._refusals = Refusals(_FULL)
-        self._reception = Reception(service.proxies)
+        self.reception = Reception(service.proxies)
+        self.heads = Heads(self.reception)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or pass on what is not HTTP."""
@@ -77,9 +81,10 @@ class Front:
         began_s = monotonic()
         stock_id = path[CLAIMS_BEGIN:CLAIMS_END]
         if self.is_full(stock_id):
-            request_id, reply = self.turned_away()
+            request_id = self.reception.new_id()
+            reply = _FULL.filled_in(request_id)
         else:
-            incoming = self._reception.read(scope)
+            incoming = self.reception.read(scope["headers"], scope.get("client"))
             request_id = incoming.request_id
             reply = await self._claim(stock_id, incoming, receive, began_s)
         start, body = reply.messages(request_id)
@@ -91,11 +96,6 @@ class Front:
         """Whether the next claim of a stock has to be turned away."""
         return self.turns.are_full or self.places.are_full(stock_id)
 
-    def turned_away(self) -> tuple[str, Reply]:
-        """Return the answer to a claim for which there is no place, and its request id."""
-        request_id = self._reception.new_id()
-        return request_id, _FULL.filled_in(request_id)
-
     def turn_away(self, stock_id: str, began_s: float, of_every_answer: Sequence[tuple[bytes, bytes]]) -> bytes | None:
         """Return the whole answer to a claim for which there is no place, counted; None if there is one.
 
@@ -106,31 +106,51 @@ class Front:
         """
         if not self.is_full(stock_id):
             return None
-        request_id = self._reception.new_id()
+        request_id = self.reception.new_id()
         self._instruments.claim(request_id, stock_id, _TURNED_AWAY, monotonic() - began_s)
         return self._refusals.answer(request_id.encode(), of_every_answer)
 
-    def at_once(self, stock_id: str, scope: Scope, now_s: float) -> tuple[str, Reply | Coroutine[Any, Any, Reply]]:
-        """Answer a claim without a body, or return how to wait for its answer; and its request id.
-
-        A place is taken for whoever waits.
+    def at_once(self, stock_id: str, incoming: Incoming, now_s: float) -> Reply | Asked:
+        """Answer a claim without a body, or return what the stores have to be asked; a place is taken for it then.
 
         Args:
             stock_id: What is claimed.
-            scope: The request.
+            incoming: The request.
             now_s: This process's monotonic clock.
         """
         if self.is_full(stock_id):
-            return self.turned_away()
-        incoming = self._reception.read(scope)
+            return _FULL.filled_in(incoming.request_id)
         try:
             known = self._claims.answer_at_once(stock_id, incoming, now_s)
         except Exception:  # noqa: BLE001  the last resort: the caller gets a problem, the log the cause
-            return incoming.request_id, _failed(incoming)
-        if isinstance(known, Reply):
-            return incoming.request_id, known
-        self.places.take(stock_id)
-        return incoming.request_id, self._ask(stock_id, known, incoming)
+            return _failed(incoming)
+        if isinstance(known, Asked):
+            self.places.take(stock_id)
+        return known
+
+    def ask(self, claim: Asked) -> asyncio.Future[Settled] | Reply:
+        """Ask the stores about a claim; its place is free again if that is answered at once."""
+        asked: asyncio.Future[Settled] | Reply
+        try:
+            asked = self._claims.ask(claim)
+        except Exception:  # noqa: BLE001  as above
+            asked = _failed(claim.incoming)
+        if isinstance(asked, Reply):
+            self.places.leave(claim.counter.stock.stock_id)
+        return asked
+
+    def told(self, claim: Asked, settled: asyncio.Future[Settled]) -> Reply | None:
+        """Return the answer to a claim about which the stores were asked; None if they must be asked again.
+
+        Its place is free again if it is answered.
+        """
+        try:
+            reply = self._claims.told(claim, settled)
+        except Exception:  # noqa: BLE001  as above
+            reply = _failed(claim.incoming)
+        if reply is not None:
+            self.places.leave(claim.counter.stock.stock_id)
+        return reply
 
     def count(self, request_id: str, stock_id: str, reply: Reply, began_s: float) -> None:
         """Count a claim that was answered, and was begun at this instant of the monotonic clock."""
@@ -142,40 +162,44 @@ class Front:
                 wrong = await refuse_content(incoming, receive, self._service.settings.body_bytes_max)
                 if wrong is not None:
                     return problems.reply(wrong[0], incoming.request_id, incoming.language, detail=wrong[1])
-            known = self._claims.answer_at_once(stock_id, incoming, now_s)
-        except Exception:  # noqa: BLE001  the last resort: the caller gets a problem, the log the cause
-            return _failed(incoming)
-        if isinstance(known, Reply):
-            return known
-        self.places.take(stock_id)
-        return await self._ask(stock_id, known, incoming)
-
-    async def _ask(self, stock_id: str, user_ref: str, incoming: Incoming) -> Reply:
-        try:
-            return await self._claims.ask(stock_id, user_ref, incoming)
         except Exception:  # noqa: BLE001  as above
             return _failed(incoming)
-        finally:
-            self.places.leave(stock_id)
+        found = self.at_once(stock_id, incoming, now_s)
+        while isinstance(found, Asked):
+            found = await self._ask(found)
+        return found
 
-    def stock_picture(self, scope: Scope, began_s: float) -> tuple[str, Reply]:
+    async def _ask(self, claim: Asked) -> Reply | Asked:
+        """Ask the stores about a claim once; return the claim if they must be asked again."""
+        queued = self.ask(claim)
+        if isinstance(queued, Reply):
+            return queued
+        try:
+            with suppress(Exception):  # told what it was below
+                await queued
+        except asyncio.CancelledError:
+            self.places.leave(claim.counter.stock.stock_id)
+            raise
+        return self.told(claim, queued) or claim
+
+    def stock_picture(self, headers: Headers, began_s: float) -> tuple[str, Reply]:
         """Answer a poll of the stock picture, counted; return its request id as well.
 
         Args:
-            scope: The request.
+            headers: Of the request.
             began_s: When it came, on the monotonic clock.
         """
-        incoming = self._reception.read(scope)
+        incoming = self.reception.read(headers, None)
         reply = self._stock(incoming)
         self._instruments.stock_picture(reply.status, monotonic() - began_s)
         return incoming.request_id, reply
 
     async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == STOCK_PATH and scope["method"] in ("GET", "HEAD"):
-            request_id, reply = self.stock_picture(scope, monotonic())
+            request_id, reply = self.stock_picture(scope["headers"], monotonic())
             await reply.send(send, request_id)
             return
-        incoming = self._reception.read(scope)
+        incoming = self.reception.read(scope["headers"], scope.get("client"))
         await self._pass_on(incoming, scope, receive, self._instruments.watched(scope, send, incoming.request_id))
 
     def _stock(self, incoming: Incoming) -> Reply:

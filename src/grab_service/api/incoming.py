@@ -6,9 +6,10 @@ import asyncio
 import itertools
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive
 
 from grab_service.addresses import Proxies, block_of_request
 from grab_service.api import problems
@@ -18,30 +19,40 @@ from grab_service.identity import Identity
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _LENGTH_DIGITS_MAX = 15  # no body is so long, and reading a number of thousands of digits is refused by Python
+_AUTHORIZATION, _CONTENT_LENGTH, _FORWARDED_FOR = b"authorization", b"content-length", b"x-forwarded-for"
 _BODY_S = 5.0  # a small body comes in one piece, or its sender holds the connection for its own sake
+
+Headers = Sequence[tuple[bytes, bytes]]
+Client = Sequence[Any] | None
 
 
 class Incoming:
     """The facts of one request; those that few routes need are read from the headers when they are asked for.
 
     Args:
-        scope: The request as the server tells it; of headers the last of a name counts.
-        request_id: Where the caller names none.
+        headers: As the server tells them.
+        known: The last of each name.
+        client: Who holds the connection, as an ASGI scope tells it.
         proxies: Whose word about the sender's address is believed.
-
-    Attributes:
-        request_id: The caller's ``Request-Id`` if it is a sane one, else one of ours.
-        language: Of the messages in the answer.
         authorization: Every ``Authorization`` header, so that a second one can be refused.
         has_body: Whether the headers announce a body.
+        language: Of the messages in the answer.
+        request_id: The caller's ``Request-Id`` if it is a sane one, else one of ours.
+
+    Attributes:
+        authorization: As above, and so are those that follow.
+        has_body: As above.
+        language: As above.
+        request_id: As above.
         identity: Who is asking, once the request was admitted to a route that is not for everybody.
         replay: The body of a signed request, which is read twice: to compare it, and by the route.
     """
 
     __slots__ = (
+        "_client",
+        "_headers",
         "_known",
         "_proxies",
-        "_scope",
         "authorization",
         "has_body",
         "identity",
@@ -50,25 +61,25 @@ class Incoming:
         "request_id",
     )
 
-    def __init__(self, scope: Scope, request_id: str, proxies: Proxies) -> None:
-        headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
-        self._scope = scope
+    def __init__(  # noqa: PLR0917  made once a request: names would cost a part of it
+        self,
+        headers: Headers,
+        known: Mapping[bytes, bytes],
+        client: Client,
+        proxies: Proxies,
+        authorization: list[bytes],
+        has_body: bool,
+        language: str,
+        request_id: str,
+    ) -> None:
+        self._headers = headers
+        self._known = known
+        self._client = client
         self._proxies = proxies
-        known = self._known = dict(headers)
-        authorization = known.get(b"authorization")
-        if authorization is None:
-            self.authorization = []
-        elif len(known) == len(headers):
-            self.authorization = [authorization]
-        else:
-            self.authorization = [value for name, value in headers if name == b"authorization"]
-        self.has_body = b"transfer-encoding" in known or (
-            known.get(b"content-length", b"0") != b"0" and self.body_length != 0
-        )
-        theirs = known.get(b"request-id")
-        self.request_id = request_id if theirs is None or not _REQUEST_ID.fullmatch(theirs) else theirs.decode()
-        accept_language = known.get(b"accept-language")
-        self.language = problems.CHINESE if accept_language is None else problems.language_of(accept_language)
+        self.authorization = authorization
+        self.has_body = has_body
+        self.language = language
+        self.request_id = request_id
         self.identity: Identity | None = None
         self.replay: Replay | None = None
 
@@ -85,14 +96,29 @@ class Incoming:
     @property
     def body_length(self) -> int | None:
         """The announced length, None when it is not told or not a number."""
-        value = self._known.get(b"content-length")
-        if value is None or not value.isdigit() or len(value) > _LENGTH_DIGITS_MAX:
-            return None
-        return int(value)
+        return _length(self._known.get(_CONTENT_LENGTH))
+
+    @property
+    def says_once(self) -> bool:
+        """Whether no header comes twice, and none names the request: another may differ in values alone."""
+        return len(self._known) == len(self._headers) and b"request-id" not in self._known
+
+    def again(self, authorization: bytes, forwarded_for: bytes | None, client: Client, request_id: str) -> Incoming:
+        """Return the facts of another request, whose headers differ in these values alone.
+
+        Args:
+            authorization: Its ``Authorization``.
+            forwarded_for: Its ``X-Forwarded-For``, None if it has none or the same.
+            client: Who holds its connection.
+            request_id: Its id.
+        """
+        headers = self._headers if forwarded_for is None else ((_FORWARDED_FOR, forwarded_for),)
+        known, proxies, has_body, language = self._known, self._proxies, self.has_body, self.language
+        return Incoming(headers, known, client, proxies, [authorization], has_body, language, request_id)
 
     def block(self) -> str | None:
         """Return the block of addresses that the request comes from, None if it is one of the operator's own."""
-        return block_of_request(self._proxies, self._scope.get("client"), self._scope["headers"])
+        return block_of_request(self._proxies, self._client, self._headers)
 
 
 class Replay:
@@ -137,9 +163,25 @@ class Reception:
         """Return a request id that no other request has."""
         return f"{self._process}-{next(self._numbers):x}"
 
-    def read(self, scope: Scope) -> Incoming:
+    def read(self, headers: Headers, client: Client) -> Incoming:
         """Read the headers of a request."""
-        return Incoming(scope, self.new_id(), self._proxies)
+        known = dict(headers)
+        authorization = [known[_AUTHORIZATION]] if _AUTHORIZATION in known else []
+        if authorization and len(known) != len(headers):
+            authorization = [value for name, value in headers if name == _AUTHORIZATION]
+        length = known.get(_CONTENT_LENGTH, b"0")
+        has_body = b"transfer-encoding" in known or (length != b"0" and _length(length) != 0)
+        theirs = known.get(b"request-id")
+        request_id = self.new_id() if theirs is None or not _REQUEST_ID.fullmatch(theirs) else theirs.decode()
+        accept_language = known.get(b"accept-language")
+        language = problems.CHINESE if accept_language is None else problems.language_of(accept_language)
+        return Incoming(headers, known, client, self._proxies, authorization, has_body, language, request_id)
+
+
+def _length(value: bytes | None) -> int | None:
+    if value is None or not value.isdigit() or len(value) > _LENGTH_DIGITS_MAX:
+        return None
+    return int(value)
 
 
 async def read_body(incoming: Incoming, receive: Receive, body_bytes_max: int) -> bytes | tuple[Code, str]:

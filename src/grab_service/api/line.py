@@ -7,12 +7,12 @@ old version) goes on to the application as with any other server, and so does al
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from grab_service.api.claims import Asked
 from grab_service.api.front import STOCK_PATH, Front
 from grab_service.api.heads import (
     CLAIM_LINE_BEGIN,
@@ -22,10 +22,11 @@ from grab_service.api.heads import (
     CLAIMS_SUFFIX,
     CONTENT_LENGTH,
     TRANSFER_ENCODING,
-    Heads,
 )
+from grab_service.api.incoming import Incoming
 from grab_service.api.reply import Reply
 from grab_service.api.wire import encoded
+from grab_service.confirm import Settled
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -39,14 +40,54 @@ _NONE_WAITS = asyncio.Event()
 
 
 class _UnderWay:
-    """Stands where uvicorn keeps the request that is being answered, while a claim waits for the stores."""
+    """A claim that waits for the stores, in the place where uvicorn keeps the request that is being answered.
 
-    __slots__ = ("disconnected", "keep_alive", "more_body", "response_complete")
+    Args:
+        line: Its connection.
+        front: Asks the stores.
+        claim: What they are asked.
+        began_s: When it came, on the monotonic clock.
+    """
+
     message_event = _NONE_WAITS
+    __slots__ = (
+        "_began_s",
+        "_claim",
+        "_front",
+        "_line",
+        "disconnected",
+        "keep_alive",
+        "more_body",
+        "response_complete",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, line: Line, front: Front, claim: Asked, began_s: float) -> None:
         self.keep_alive, self.more_body = True, False
         self.disconnected = self.response_complete = False
+        self._line, self._front, self._claim, self._began_s = line, front, claim, began_s
+
+    def ask(self) -> None:
+        """Ask the stores."""
+        queued = self._front.ask(self._claim)
+        if isinstance(queued, Reply):
+            self._answer(queued)
+        else:
+            queued.add_done_callback(self._told)
+
+    def _told(self, settled: asyncio.Future[Settled]) -> None:
+        reply = self._front.told(self._claim, settled)
+        if reply is None:
+            self.ask()
+        else:
+            self._answer(reply)
+
+    def _answer(self, reply: Reply) -> None:
+        self.response_complete = True
+        claim = self._claim
+        request_id = claim.incoming.request_id
+        if not self.disconnected:
+            self._line.tell_last(request_id, reply, keeps_alive=self.keep_alive)
+        self._front.count(request_id, claim.counter.stock.stock_id, reply, self._began_s)
 
 
 class Line(HttpToolsProtocol):
@@ -75,7 +116,8 @@ class Line(HttpToolsProtocol):
         app: object = self.app
         self._front = app if isinstance(app, Front) and app.serves_claims else None
         self._turns = None if self._front is None else self._front.turns
-        self._heads = Heads() if self._front is None else self._front.heads
+        self._heads = None if self._front is None else self._front.heads
+        self._whole = b""  # what the parser is given from the beginning of a head
         self._is_queued, self._later = False, b""
         self._began_s = 0.0  # the claim that is being taken in
         self._is_between = True  # requests: the next byte begins a head
@@ -93,6 +135,7 @@ class Line(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
+        self.cycle = None  # what was answered knows its connection
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come: a claim when it is its turn, all else at once."""
@@ -122,18 +165,33 @@ class Line(HttpToolsProtocol):
             return
         self._began_s = since_s
         if not (is_too_much and self._turns_away(data, since_s)):
-            super().data_received(data)
+            self._take_in(data)
         if self._later:
             later, self._later = self._later, b""
             self.flow.resume_reading()
             super().data_received(later)
 
+    def _take_in(self, data: bytes) -> None:
+        """Read a claim: like one of its shape that was read before, else with the parser."""
+        cycle, front, heads = self.cycle, self._front, self._heads
+        if front is None or heads is None or not (self._is_between and (cycle is None or cycle.response_complete)):
+            super().data_received(data)
+            return
+        read = None if self.flow.write_paused else heads.read(data, self.client)
+        if read is None:
+            self._whole = data
+            super().data_received(data)
+            self._whole = b""
+        else:
+            self._used_s = self._began_s
+            self._claim(front, *read)
+
     def _turns_away(self, data: bytes, began_s: float) -> bool:
         """Turn a claim away if it is one too many and if that can be told from its head as it is."""
-        cycle, front = self.cycle, self._front
-        if front is None or not (self._is_between and (cycle is None or cycle.response_complete)):
+        cycle, front, heads = self.cycle, self._front, self._heads
+        if front is None or heads is None or not (self._is_between and (cycle is None or cycle.response_complete)):
             return False
-        stock_id = self._heads.stock_of(data)
+        stock_id = heads.stock_of(data)
         if stock_id is None:
             return False
         answer = front.turn_away(stock_id, began_s, self.server_state.default_headers)
@@ -165,25 +223,36 @@ class Line(HttpToolsProtocol):
             self._pass_on()
         elif url.startswith(_PREFIX) and url.endswith(_SUFFIX) and not (b"%" in url or b"?" in url):
             if parser.get_method() == b"POST":
-                self._claim(front, url[CLAIMS_BEGIN:CLAIMS_END].decode("latin-1"))
+                stock_id = url[CLAIMS_BEGIN:CLAIMS_END].decode("latin-1")
+                incoming = front.reception.read(self.headers, self.client)
+                if self._whole:
+                    front.heads.learn(self._whole, stock_id, incoming)
+                self._claim(front, stock_id, incoming)
             else:
                 self._pass_on()
         elif url == _STOCK and parser.get_method() == b"GET":
-            self._tell(*front.stock_picture({"headers": self.headers}, self._began_s))
+            self._tell(*front.stock_picture(self.headers, self._began_s))
         else:
             self._pass_on()
 
-    def _claim(self, front: Front, stock_id: str) -> None:
+    def _claim(self, front: Front, stock_id: str, incoming: Incoming) -> None:
         began_s = self._began_s
-        request_id, found = front.at_once(stock_id, {"headers": self.headers, "client": self.client}, began_s)
+        found = front.at_once(stock_id, incoming, began_s)
         if isinstance(found, Reply):
-            self._tell(request_id, found)
-            front.count(request_id, stock_id, found, began_s)
-            return
-        self.cycle = cycle = _UnderWay()
-        task = self.loop.create_task(self._wait(front, found, cycle, request_id, stock_id))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+            self._tell(incoming.request_id, found)
+            front.count(incoming.request_id, stock_id, found, began_s)
+        else:
+            self.cycle = cycle = _UnderWay(self, front, found, began_s)
+            cycle.ask()
+
+    def tell_last(self, request_id: str, reply: Reply, *, keeps_alive: bool) -> None:
+        """Answer the claim that waited, and go on or end."""
+        if keeps_alive:
+            self._tell(request_id, reply)
+        else:
+            self._tell(request_id, reply._replace(headers=reply.headers + _CLOSES))
+            self.transport.close()
+        self.on_response_complete()
 
     def _pass_on(self) -> None:
         """Let the application answer: only now is a scope made."""
@@ -221,19 +290,6 @@ class Line(HttpToolsProtocol):
 
     def _unset_keepalive_if_required(self) -> None:
         self._used_s = monotonic()
-
-    async def _wait(
-        self, front: Front, answer: Coroutine[Any, Any, Reply], cycle: _UnderWay, request_id: str, stock_id: str
-    ) -> None:
-        began_s = self._began_s
-        reply = await answer
-        cycle.response_complete = True
-        if not cycle.disconnected:
-            self._tell(request_id, reply if cycle.keep_alive else reply._replace(headers=reply.headers + _CLOSES))
-            if not cycle.keep_alive:
-                self.transport.close()
-            self.on_response_complete()
-        front.count(request_id, stock_id, reply, began_s)
 
     def _tell(self, request_id: str, reply: Reply) -> None:
         self.transport.write(encoded(reply, request_id, tuple(self.server_state.default_headers)))
