@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from grab_service.gate import Answer, Gate, GateUnavailable, Letter
+from grab_service.pace import Pace
 from grab_service.stock import Stock
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class Desk(Generic[Settled]):
         gate: The gate.
         stock: The stock.
         hand_on: Gets each answer and the future of its claim, which it is to settle, now or later.
+        pace: How fast the process may take claims there.
         interval_s: A call begins so long after the one before it, unless a whole batch waits: in a rush fewer
             and larger calls cost both sides less, and a claim that comes alone is not held up.
         batch_max: Users a call may carry.
@@ -48,6 +50,7 @@ class Desk(Generic[Settled]):
         stock: Stock,
         hand_on: Callable[[Answer, asyncio.Future[Settled]], None],
         *,
+        pace: Pace,
         interval_s: float,
         batch_max: int,
         waiting_max: int,
@@ -57,6 +60,7 @@ class Desk(Generic[Settled]):
         self._gate = gate
         self._stock = stock
         self._hand_on = hand_on
+        self._pace = pace
         self._interval_s = interval_s
         self._batch_max = batch_max
         self._waiting_max = waiting_max
@@ -84,8 +88,10 @@ class Desk(Generic[Settled]):
     async def _serve(self) -> None:
         try:
             while self._waiting:
+                await self._pace.wait()
                 began_s = self._loop.time()
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._batch_max))]
+                self._pace.take(len(batch))
                 await self._ask(batch)
                 took_s = self._loop.time() - began_s
                 self._observe(took_s)

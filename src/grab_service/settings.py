@@ -80,6 +80,11 @@ class Settings(LimitSettings):
     gate_batch_max: Annotated[
         int, Unit("claims"), Field(ge=1, le=1000, description="Claims of one stock that one call of the gate carries.")
     ] = 256
+    claims_per_s_max: Annotated[
+        int,
+        Unit("claims a second"),
+        Field(ge=1, le=1_000_000, description="Claims that one process takes to the stores: its stated capacity."),
+    ] = 8000
     inflight_max: Annotated[
         int,
         Unit("claims"),

@@ -16,12 +16,14 @@ import asyncpg
 from ledger.blocks import NO_HASH, entry_hash, line_of, opening_of
 from ledger.statements import statement
 
+BEFORE_ALL = -1  # below the number of every row
 STAFF = "staff"  # the journal of what staff asked for, approved and did
 
 _EVERY_ROW = 2**62
 _RECORDED_US = 7  # where a claim's fields have the instant of recording
 
 _SELECT_JOURNALS = statement("select_journals")
+_LAST_SEALED = statement("select_last_sealed")
 _SELECT_BLOCKS = statement("select_blocks")
 _CLAIM_ROWS = statement("select_claim_rows")
 _MONEY_ROWS = statement("select_money_rows")
@@ -97,15 +99,29 @@ async def blocks(connection: asyncpg.Connection, journal_no: int) -> list[Block]
     return [Block(**row) for row in await connection.fetch(_SELECT_BLOCKS, journal_no)]
 
 
-async def unsealed_rows(connection: asyncpg.Connection, journal: Journal, rows_max: int) -> Iterator[JournalRow]:
-    """Return rows of a journal that are in no block; each is made when it is asked for."""
-    rows = await connection.fetch(*_query(journal), True, rows_max)
+async def last_sealed(connection: asyncpg.Connection, journal: Journal) -> int:
+    """Return the highest number of a row that is in a block; ``BEFORE_ALL`` if none is."""
+    return int(await connection.fetchval(_LAST_SEALED, journal.journal_no)) if journal.row_count else BEFORE_ALL
+
+
+async def unsealed_rows(
+    connection: asyncpg.Connection, journal: Journal, after_no: int, rows_max: int
+) -> Iterator[JournalRow]:
+    """Return rows of a journal that are in no block, in the order of their numbers; each is made when it is asked for.
+
+    Args:
+        connection: To the vault.
+        journal: The journal.
+        after_no: Rows of this number and below are not looked at.
+        rows_max: How many at most.
+    """
+    rows = await connection.fetch(*_query(journal), True, rows_max, after_no)
     return (_row_of(journal, row) for row in rows)
 
 
 async def every_row(connection: asyncpg.Connection, journal: Journal) -> AsyncIterator[JournalRow]:
     """Yield every row of a journal, block by block, those in no block last; needs a transaction."""
-    async for row in connection.cursor(*_query(journal), False, _EVERY_ROW):
+    async for row in connection.cursor(*_query(journal), False, _EVERY_ROW, BEFORE_ALL):
         yield _row_of(journal, row)
 
 

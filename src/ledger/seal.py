@@ -17,15 +17,13 @@ import asyncpg
 
 from ledger import locks
 from ledger.blocks import NO_HASH, block_hash
-from ledger.journals import Journal, JournalRow, journals, unsealed_rows
+from ledger.journals import BEFORE_ALL, Journal, JournalRow, journals, last_sealed, unsealed_rows
 from ledger.session import vault_session
 from ledger.statements import statement
 from ledger.trouble import TROUBLE, Condition, pause
 
 BLOCK_ROWS_MAX = 500  # what one turn of the worker's loop hashes, some milliseconds; a shorter block took all there was
-# A look for what is in no block passes over every row of the journal: one for each block would cost the vault more than
-# the claims themselves.
-_BURST_BLOCKS = 10
+_BURST_BLOCKS = 2  # some 60 ms of worker and vault, in which claims wait longer to be recorded
 _READ_ROWS_MAX = _BURST_BLOCKS * BLOCK_ROWS_MAX
 _PASS_S = 10.0  # between two passes
 _REST = 9  # times what a burst of blocks took: a tenth of the time at most, for claims are on their way to the vault
@@ -59,13 +57,17 @@ async def seal_journals(connection: asyncpg.Connection) -> AsyncIterator[NewBloc
     """
     await connection.execute(_INSERT_JOURNALS)
     for journal in await journals(connection):
-        head, read = journal, _READ_ROWS_MAX
-        while read == _READ_ROWS_MAX:
-            rows, read = await unsealed_rows(connection, head, _READ_ROWS_MAX), 0
-            while part := list(islice(rows, BLOCK_ROWS_MAX)):
-                head, read = await _seal_block(connection, head, part), read + len(part)
-                assert head.hash is not None  # noqa: S101  it was made a moment ago
-                yield NewBlock(head.name, head.block_no, len(part), head.hash.hex())
+        head = journal
+        # Nearly every row is numbered after those that are sealed, and is found at once; then all are passed over for
+        # those that were committed late, which costs the more the longer the journal is.
+        for begin_no in dict.fromkeys((await last_sealed(connection, head), BEFORE_ALL)):
+            after_no, read = begin_no, _READ_ROWS_MAX
+            while read == _READ_ROWS_MAX:
+                rows, read = await unsealed_rows(connection, head, after_no, _READ_ROWS_MAX), 0
+                while part := list(islice(rows, BLOCK_ROWS_MAX)):
+                    head, read, after_no = await _seal_block(connection, head, part), read + len(part), part[-1].row_no
+                    assert head.hash is not None  # noqa: S101  it was made a moment ago
+                    yield NewBlock(head.name, head.block_no, len(part), head.hash.hex())
 
 
 async def seal_now(connection: asyncpg.Connection) -> list[NewBlock]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,7 @@ import redis.asyncio as redis
 from grab_service import gate as gates
 from grab_service.desk import Desk
 from grab_service.gate import Answer, Gate, GateUnavailable
+from grab_service.pace import Pace
 from grab_service.stock import Stock
 from tests.lua.conftest import Shelf
 from tests.support.wait import wait_until
@@ -48,7 +50,7 @@ async def test_claims_that_arrive_together_travel_together(shelf: Shelf, stock_o
     """A thousand claims of one turn of the loop make a few calls, one after the other, and each its own answer."""
     stock = await shelf.stand(stock_of(quantity=300))
     gate = CountingGate(shelf.client)
-    desk = Desk(gate, stock, tell, interval_s=0, batch_max=256, waiting_max=10_000)
+    desk = Desk(gate, stock, tell, pace=Pace(1_000_000), interval_s=0, batch_max=256, waiting_max=10_000)
     futures = [desk.claim(f"u{number}") for number in range(1000)]
     answers = await asyncio.gather(*(future for future in futures if future is not None))
     assert Counter(answer.letter for answer in answers) == {"W": 300, "S": 700}
@@ -57,10 +59,38 @@ async def test_claims_that_arrive_together_travel_together(shelf: Shelf, stock_o
     assert gate.running_max == 1
 
 
+async def test_claims_go_to_the_gate_no_faster_than_the_process_has_stated(shelf: Shelf, stock_of: StockOf) -> None:
+    """300 claims at 1,000 a second: all are served, the last call not before those ahead of it are paid for."""
+    stock = await shelf.stand(stock_of(quantity=300))
+    desk = Desk(shelf.gate, stock, tell, pace=Pace(1000), interval_s=0, batch_max=50, waiting_max=1000)
+    began_s = time.monotonic()
+    futures = [desk.claim(f"u{number}") for number in range(300)]
+    answers = await asyncio.gather(*(future for future in futures if future is not None))
+    assert time.monotonic() - began_s >= 0.25 - 0.02  # less than two late timers
+    assert {answer.letter for answer in answers} == {"W"}
+
+
+async def test_desks_of_one_process_take_turns(shelf: Shelf, stock_of: StockOf) -> None:
+    """A thousand wait for one stock; whoever comes for another then waits for one call, not for the thousand."""
+    pace = Pace(2000)
+    wanted, other = (
+        await shelf.stand(stock_of(quantity=1000)),
+        await shelf.stand(stock_of(quantity=1, class_code="dining")),
+    )
+    desk = Desk(shelf.gate, wanted, tell, pace=pace, interval_s=0, batch_max=50, waiting_max=1000)
+    crowd = [desk.claim(f"u{number}") for number in range(1000)]
+    second = Desk(shelf.gate, other, tell, pace=pace, interval_s=0, batch_max=50, waiting_max=1000).claim("a")
+    assert second is not None
+    assert (await second).letter == "W"
+    served = sum(future is not None and future.done() for future in crowd)
+    assert served <= 150
+    await asyncio.gather(*(future for future in crowd if future is not None))
+
+
 async def test_a_full_desk_turns_claims_away_at_once(shelf: Shelf, stock_of: StockOf) -> None:
     """Beyond the bound there is no queue, and those who wait are served all the same."""
     stock = await shelf.stand(stock_of(quantity=3))
-    desk = Desk(shelf.gate, stock, tell, interval_s=0, batch_max=10, waiting_max=2)
+    desk = Desk(shelf.gate, stock, tell, pace=Pace(1_000_000), interval_s=0, batch_max=10, waiting_max=2)
     first, second, third = desk.claim("a"), desk.claim("b"), desk.claim("c")
     assert third is None
     assert first is not None
@@ -71,7 +101,7 @@ async def test_a_full_desk_turns_claims_away_at_once(shelf: Shelf, stock_of: Sto
 async def test_a_claim_that_was_given_up_still_counts_for_the_user(shelf: Shelf, stock_of: StockOf) -> None:
     """A caller who hangs up has claimed all the same: asking again gives the voucher."""
     stock = await shelf.stand(stock_of())
-    desk = Desk(shelf.gate, stock, tell, interval_s=0, batch_max=10, waiting_max=10)
+    desk = Desk(shelf.gate, stock, tell, pace=Pace(1_000_000), interval_s=0, batch_max=10, waiting_max=10)
     gone, here = desk.claim("a"), desk.claim("b")
     assert gone is not None
     assert here is not None
@@ -85,7 +115,7 @@ async def test_a_claim_that_was_given_up_still_counts_for_the_user(shelf: Shelf,
 async def test_an_unreachable_gate_is_told_to_everyone_who_waits(stock_of: StockOf) -> None:
     """Every claim of the batch gets the error, in bounded time, and the desk works on."""
     client = gates.connect("unix:///nonexistent/valkey.sock", timeout_ms=200)
-    desk = Desk(Gate(client), stock_of(), tell, interval_s=0, batch_max=10, waiting_max=10)
+    desk = Desk(Gate(client), stock_of(), tell, pace=Pace(1_000_000), interval_s=0, batch_max=10, waiting_max=10)
     for _ in range(2):
         futures = [desk.claim(user) for user in ("a", "b")]
         for future in futures:
@@ -122,7 +152,7 @@ async def test_one_failing_call_answers_all_who_waited_when_it_began(
 ) -> None:
     """Five batches are told by one call and not by five; who came during that call has one of his own."""
     gate = HangingGate(shelf.client, error)
-    desk = Desk(gate, stock_of(), tell, interval_s=0, batch_max=10, waiting_max=100)
+    desk = Desk(gate, stock_of(), tell, pace=Pace(1_000_000), interval_s=0, batch_max=10, waiting_max=100)
     before = [desk.claim(f"u{number}") for number in range(50)]
     await wait_until(lambda: gate.calls == 1, "the first call is under way")
     during = [desk.claim(f"v{number}") for number in range(30)]

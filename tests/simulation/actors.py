@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
 from unittest import mock
@@ -17,14 +17,18 @@ import ledger.follower
 import ledger.rebuild
 import ledger.recover
 import ledger.watch
+from grab_service.addresses import Proxies
 from grab_service.admission import Memory
-from grab_service.api.claims import Claims
+from grab_service.api.claims import Asked, Claims
 from grab_service.api.counter import Counter
+from grab_service.api.incoming import Reception
+from grab_service.api.reply import Reply
 from grab_service.confirm import Confirmations, Settled
 from grab_service.confirm import Watch as Listener
 from grab_service.crowd import Crowd
 from grab_service.desk import Desk
 from grab_service.gate import Counts, Gate, GateUnavailable, Holding
+from grab_service.pace import Pace
 from grab_service.stock import Stock
 from ledger import catalogue
 from ledger.catalogue import StockRow
@@ -49,6 +53,8 @@ _CONFIRM_S = 2.0
 _LOOK_S = 0.5
 _MEMORY_S = 0.2
 _INTERVAL_S = 0.002
+_PER_S = 1000
+_RECEPTION = Reception(Proxies(()))
 
 STOCK = Stock(
     stock_id="sim-r1-general-1",
@@ -290,7 +296,9 @@ class Api:
         client = self._actors.gate_client(process)
         gate = Gate(client)
         waiting = Confirmations(_CONFIRM_S)
-        desk = Desk(gate, STOCK, waiting.settle, interval_s=_INTERVAL_S, batch_max=4, waiting_max=100)
+        desk = Desk(
+            gate, STOCK, waiting.settle, pace=Pace(_PER_S), interval_s=_INTERVAL_S, batch_max=4, waiting_max=100
+        )
         memory = StubbornMemory(_MEMORY_S, 2) if self._forgets_epochs else Memory(_MEMORY_S, 2)
         self._counter = SmallCounter(desk, waiting, memory)
         self._claims = Claims.__new__(Claims)  # who may ask, and how often, is decided before
@@ -329,6 +337,13 @@ class Api:
         assert self._claims is not None
         assert self._counter is not None
         counter = cast("Counter", self._counter)
-        known = self._claims._recall(counter, user, current_process().time(), "en", "simulated")
-        reply = known or await self._claims._claim(counter, user, "en", "simulated")
+        reply = self._claims._recall(counter, user, current_process().time(), "en", "simulated")
+        claim = Asked(counter, user, _RECEPTION.read([], None))
+        while reply is None:
+            queued = self._claims.ask(claim)
+            if isinstance(queued, Reply):
+                return queued.status, queued.body
+            with suppress(GateUnavailable):  # told what it was below
+                await queued
+            reply = self._claims.told(claim, queued)
         return reply.status, reply.body

@@ -32,6 +32,7 @@ from grab_service.confirm import Confirmations, Watch
 from grab_service.desk import Desk
 from grab_service.gate import Gate, GateUnavailable
 from grab_service.keyring import Keyring
+from grab_service.pace import Pace
 from grab_service.pepper_check import unfit
 from grab_service.places import Places
 from grab_service.presence import Presence, Work
@@ -126,6 +127,7 @@ class Service:
         self.verdicts: Mapping[str, str] = {}
         self.differences: Mapping[str, int] = {}
         self.places = Places(settings.inflight_max)
+        self._pace = Pace(settings.claims_per_s_max)
         self.instruments = Instruments(settings.counts_dir, Journal(settings.log_one_refusal_in))
         self.history = History(settings.snapshot_ms)
         self.pulse = Pulse(self.instruments.sheets)
@@ -283,6 +285,7 @@ class Service:
                 self.gate,
                 stock,
                 confirmations.settle,
+                pace=self._pace,
                 interval_s=settings.gate_interval_ms / 1000,
                 batch_max=settings.gate_batch_max,
                 waiting_max=settings.claims_waiting_max,

@@ -1,6 +1,6 @@
 -- What staff asked for, approved, began and did, and the policy, in the order of their blocks, those in no block last;
 -- every column.  A row's number tells its kind: four to each request and deed, 0 is the policy.
--- $1 journal_no, $2 whether only those in no block, $3 how many at most
+-- $1 journal_no, $2 whether only those in no block, $3 how many at most, $4 numbered above what
 SELECT s.block_no, d.row_no, NULL AS user_ref, d.fields
 FROM (
     SELECT 0::bigint AS row_no,
@@ -23,6 +23,6 @@ FROM (
     FROM admin_deeds
 ) AS d
 LEFT JOIN sealed_rows s ON s.journal_no = $1 AND s.row_no = d.row_no
-WHERE NOT $2 OR s.block_no IS NULL
+WHERE d.row_no > $4 AND (NOT $2 OR s.block_no IS NULL)
 ORDER BY s.block_no, d.row_no
 LIMIT $3

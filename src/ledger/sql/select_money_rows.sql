@@ -1,6 +1,6 @@
 -- The events of a campaign, each with its transfer and what it was for, in the order of their blocks, those in no block
 -- last; every column that is not generated.
--- $1 journal_no, $2 campaign_no, $3 whether only those in no block, $4 how many at most
+-- $1 journal_no, $2 campaign_no, $3 whether only those in no block, $4 how many at most, $5 numbered above what
 SELECT s.block_no, e.event_no AS row_no, NULL AS user_ref,
        ARRAY[e.event_no, (extract(epoch FROM e.at) * 1000000)::bigint, e.amount_fen]::text[]
        || ARRAY[e.kind, e.campaign_no::text, e.stock_no::text, e.face_fen::text, e.units::text, e.claim_no::text,
@@ -26,6 +26,6 @@ LEFT JOIN redemptions x ON x.redemption_no = e.begun_redemption
 LEFT JOIN reversals v ON v.redemption_no = e.ended_redemption
 LEFT JOIN refunds f ON f.event_no = e.event_no
 LEFT JOIN fund_receipts m ON m.event_no = e.event_no
-WHERE e.campaign_no = $2 AND (NOT $3 OR s.block_no IS NULL)
+WHERE e.campaign_no = $2 AND e.event_no > $5 AND (NOT $3 OR s.block_no IS NULL)
 ORDER BY s.block_no, e.event_no
 LIMIT $4
