@@ -15,7 +15,7 @@ from loadtest.bench.cpu import Cores, Stat, cpu_us_of, exact_cpu_us_of, processe
 from loadtest.bench.figures import Line, Spread, Verdict, column, known, ratios, table
 from loadtest.bench.gate_limit import report as gate_report
 from loadtest.bench.growth import plot_of, report_of
-from loadtest.bench.peers.roster import FASTAPI, FASTIFY, NGINX, POSTGRES, Peer, roster
+from loadtest.bench.peers.roster import FASTAPI, FASTIFY, NGINX, POSTGRES, TUNED, Peer, roster
 from loadtest.bench.servers import report as servers_report
 from loadtest.bench.servers import variants
 from loadtest.bench.svg import Curve, ceiling_of, plot
@@ -123,7 +123,7 @@ def test_this_process_is_found_and_has_used_time() -> None:
 
 def test_every_peer_is_on_the_roster_installed_or_not() -> None:
     """A peer that is missing says how to get it."""
-    assert [peer.name for peer in roster()] == [NGINX, FASTIFY, FASTAPI, POSTGRES]
+    assert [peer.name for peer in roster()] == [NGINX, FASTIFY, FASTAPI, TUNED, POSTGRES]
     assert all(peer.missing is None or "install" in peer.missing for peer in roster())
 
 
