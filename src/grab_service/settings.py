@@ -76,7 +76,7 @@ class Settings(LimitSettings):
     ] = 1000
     gate_interval_ms: Annotated[
         int, Unit("ms"), Field(ge=0, le=1000, description="Least time from one call of a stock to the next.")
-    ] = 8
+    ] = 12
     gate_batch_max: Annotated[
         int, Unit("claims"), Field(ge=1, le=1000, description="Claims of one stock that one call of the gate carries.")
     ] = 256
