@@ -88,6 +88,17 @@ async def test_requests_sent_without_waiting_are_answered_in_their_order(site: S
     writer.close()
 
 
+async def test_what_is_no_http_is_refused_after_what_came_before_it(site: Site) -> None:
+    """A claim that is answered at once, and a line of noise with it: first the claim's answer, then 400, then the end."""
+    api = await site.serve()
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.base_url.port)
+    writer.write(_claim(site, "none", "u0") + b"noise\r\n\r\n")
+    assert (await _answer(reader))[0] == 404
+    rest = await asyncio.wait_for(reader.read(), _WITHIN_S)
+    assert rest.startswith(b"HTTP/1.1 400 ")
+    writer.close()
+
+
 async def test_polls_of_the_stock_are_what_any_server_would_answer(site: Site) -> None:
     """With the picture, without it if it is known, and the same for forms of the request that go to the application."""
     api = await site.serve()

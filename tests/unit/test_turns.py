@@ -20,27 +20,59 @@ class _Kept:
 
 
 def _comes(turns: Turns, kept: _Kept, data: bytes) -> bool:
-    """Let a claim come as a connection does; return whether it is through."""
+    """Let a claim come as a connection does; return whether it is refused at once."""
     if not turns.refuses():
-        return turns.take(kept, data, 1.5)
+        turns.take(kept, data, 1.5)
+        return False
     kept.go_on(data, 1.5, is_too_much=True)
     return True
 
 
 async def test_a_turn_carries_a_slice_and_the_next_ones_the_rest_in_order() -> None:
-    """Of 200 in one turn a slice goes in at once; each further turn lets one in, those who wait before newcomers."""
+    """200 come in one turn: each further turn lets a slice in, those who wait before newcomers."""
     turns, kept = Turns(Places(10_000)), _Kept()
-    at_once = [number for number in range(200) if _comes(turns, kept, b"%d" % number)]
-    assert at_once == list(range(SLICE))
+    assert not any(_comes(turns, kept, b"%d" % number) for number in range(200))
+    assert kept.seen == []
     await asyncio.sleep(0)
+    assert len(kept.seen) == SLICE
     assert not _comes(turns, kept, b"200")
     while len(kept.seen) < 201:
         before = len(kept.seen)
         await asyncio.sleep(0)
         assert len(kept.seen) - before <= SLICE
     assert kept.seen == [(b"%d" % number, False) for number in range(201)]
+
+
+class _Wire:
+    """Keeps what is sent."""
+
+    def __init__(self, *, is_closed: bool = False) -> None:
+        self.sent: list[bytes] = []
+        self._is_closed = is_closed
+
+    def is_closing(self) -> bool:
+        return self._is_closed
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(data)
+
+
+async def test_answers_are_sent_together_in_their_order_when_the_turn_is_over() -> None:
+    """Or before, when somebody asks for it; a connection that has ended is passed over."""
+    turns, wire, ended = Turns(Places(1)), _Wire(), _Wire(is_closed=True)
+    turns.answer(wire, b"a")
+    turns.answer(ended, b"b")
+    turns.answer(wire, b"c")
+    assert wire.sent == []
     await asyncio.sleep(0)
-    assert _comes(turns, kept, b"again")
+    assert (wire.sent, ended.sent) == ([b"a", b"c"], [])
+    turns.answer(wire, b"d")
+    turns.send()
+    assert wire.sent == [b"a", b"c", b"d"]
+    await asyncio.sleep(0)
+    turns.answer(wire, b"e")
+    await asyncio.sleep(0)
+    assert wire.sent == [b"a", b"c", b"d", b"e"]
 
 
 async def test_without_places_a_turn_carries_more_for_they_are_refusals() -> None:
@@ -57,10 +89,9 @@ async def test_without_places_a_turn_carries_more_for_they_are_refusals() -> Non
 async def test_who_is_one_too_many_of_those_who_wait_is_refused_at_once() -> None:
     """Places are free, but too many wait: the next ones are refused before those who wait are served."""
     turns, kept = Turns(Places(10_000)), _Kept()
-    for _ in range(SLICE + WAITING_MAX + 10):
-        _comes(turns, kept, b"")
-    assert [is_too_much for _, is_too_much in kept.seen] == [False] * SLICE + [True] * 10
+    refused = [_comes(turns, kept, b"") for _ in range(WAITING_MAX + 10)]
+    assert refused == [False] * WAITING_MAX + [True] * 10
     assert turns.are_full
     await asyncio.sleep(0)
     assert not turns.are_full
-    assert [is_too_much for _, is_too_much in kept.seen[SLICE + 10 :]] == [False] * SLICE
+    assert [is_too_much for _, is_too_much in kept.seen[10:]] == [False] * SLICE

@@ -86,7 +86,7 @@ class _UnderWay:
         claim = self._claim
         request_id = claim.incoming.request_id
         if not self.disconnected:
-            self._line.tell_last(request_id, reply, keeps_alive=self.keep_alive)
+            self._line.tell_last(self._front, request_id, reply, keeps_alive=self.keep_alive)
         self._front.count(request_id, claim.counter.stock.stock_id, reply, self._began_s)
 
 
@@ -154,7 +154,8 @@ class Line(HttpToolsProtocol):
         else:
             now_s = monotonic()
             if not turns.refuses():
-                self._is_queued = not turns.take(self, data, now_s)
+                self._is_queued = True
+                turns.take(self, data, now_s)
             elif not self._turns_away(data, now_s):
                 self.go_on(data, now_s, is_too_much=False)
 
@@ -198,7 +199,7 @@ class Line(HttpToolsProtocol):
         if answer is None:
             return False
         self._used_s = began_s
-        self.transport.write(answer)
+        front.turns.answer(self.transport, answer)
         return True
 
     def on_message_begin(self) -> None:
@@ -231,7 +232,7 @@ class Line(HttpToolsProtocol):
             else:
                 self._pass_on()
         elif url == _STOCK and parser.get_method() == b"GET":
-            self._tell(*front.stock_picture(self.headers, self._began_s))
+            self._tell(front, *front.stock_picture(self.headers, self._began_s))
         else:
             self._pass_on()
 
@@ -239,18 +240,19 @@ class Line(HttpToolsProtocol):
         began_s = self._began_s
         found = front.at_once(stock_id, incoming, began_s)
         if isinstance(found, Reply):
-            self._tell(incoming.request_id, found)
+            self._tell(front, incoming.request_id, found)
             front.count(incoming.request_id, stock_id, found, began_s)
         else:
             self.cycle = cycle = _UnderWay(self, front, found, began_s)
             cycle.ask()
 
-    def tell_last(self, request_id: str, reply: Reply, *, keeps_alive: bool) -> None:
+    def tell_last(self, front: Front, request_id: str, reply: Reply, *, keeps_alive: bool) -> None:
         """Answer the claim that waited, and go on or end."""
         if keeps_alive:
-            self._tell(request_id, reply)
+            self._tell(front, request_id, reply)
         else:
-            self._tell(request_id, reply._replace(headers=reply.headers + _CLOSES))
+            self._tell(front, request_id, reply._replace(headers=reply.headers + _CLOSES))
+            front.turns.send()
             self.transport.close()
         self.on_response_complete()
 
@@ -291,8 +293,20 @@ class Line(HttpToolsProtocol):
     def _unset_keepalive_if_required(self) -> None:
         self._used_s = monotonic()
 
-    def _tell(self, request_id: str, reply: Reply) -> None:
-        self.transport.write(encoded(reply, request_id, tuple(self.server_state.default_headers)))
+    def _tell(self, front: Front, request_id: str, reply: Reply) -> None:
+        front.turns.answer(self.transport, encoded(reply, request_id, tuple(self.server_state.default_headers)))
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, after what was answered before it."""
+        if self._turns is not None:
+            self._turns.send()
+        super().send_400_response(msg)
+
+    def shutdown(self) -> None:
+        """End as soon as what is being answered is."""
+        if self._turns is not None:
+            self._turns.send()
+        super().shutdown()
 
 
 def _may_have_body(headers: list[tuple[bytes, bytes]]) -> bool:
