@@ -130,6 +130,7 @@ class Site:
             lifespan="on",
             loop="asyncio",
             http=Line,
+            proxy_headers=False,  # as `grab serve`: else the connections see no application of ours
             timeout_keep_alive=60,  # a kept connection is never cut off just when a slow machine uses it again
         )
         server = uvicorn.Server(config)

@@ -89,7 +89,7 @@ async def test_requests_sent_without_waiting_are_answered_in_their_order(site: S
 
 
 async def test_what_is_no_http_is_refused_after_what_came_before_it(site: Site) -> None:
-    """A claim that is answered at once, and a line of noise with it: first the claim's answer, then 400, then the end."""
+    """A claim that is answered at once and a line of noise with it: the answer, then 400, then the end."""
     api = await site.serve()
     reader, writer = await asyncio.open_connection("127.0.0.1", api.base_url.port)
     writer.write(_claim(site, "none", "u0") + b"noise\r\n\r\n")
