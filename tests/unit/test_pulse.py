@@ -15,6 +15,7 @@ def answer(instruments: Instruments, status: int, seconds: float, times: int = 1
     """Count claims that were answered."""
     for _ in range(times):
         instruments.claim("r", "s", Reply(status, b"", ending=Ending.SOLD_OUT), seconds)
+    instruments.flush()
 
 
 def test_a_second_tells_what_was_answered_in_it() -> None:

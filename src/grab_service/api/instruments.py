@@ -68,6 +68,7 @@ class Instruments:
         self._claims: dict[str, int] = {}
         self._unknown = self._places_of(UNKNOWN_STOCK)
         self._claim_durations = self._durations(CLAIM_ROUTE, "POST")
+        self._soon, self._soon_s = [0] * _CLASSES, [0.0] * _CLASSES  # since the sheet was told
         self._stock_durations = self._durations(STOCK_ROUTE, "GET")
         self._scripts = self.sheets.own.cells((SCRIPT,), len(SCRIPT_BOUNDS_S) + 2)
         self._others: dict[tuple[str, str], list[int]] = {}
@@ -83,10 +84,15 @@ class Instruments:
         ending = reply.ending or OF_STATUS[status]
         stock = self._claims.get(stock_id)
         words[(self._unknown if stock is None else stock) + ending] += 1
-        place = self._claim_durations[status // 100]
-        # Nearly every no is answered from memory within the first bound: no search for it.
-        words[place if seconds <= _FIRST_BOUND_S else place + bisect_left(DURATION_BOUNDS_S, seconds)] += 1
-        words[place + _SUM] += int(seconds * _US)
+        kind = status // 100
+        if seconds <= _FIRST_BOUND_S:
+            # Nearly every no is answered from memory so soon; the shared sheet is told of many together.
+            self._soon[kind] += 1
+            self._soon_s[kind] += seconds
+        else:
+            place = self._claim_durations[kind]
+            words[place + bisect_left(DURATION_BOUNDS_S, seconds)] += 1
+            words[place + _SUM] += int(seconds * _US)
         if status < _REFUSED:
             self._journal.claim(request_id, stock_id, ending)
             return
@@ -136,7 +142,7 @@ class Instruments:
         while True:
             due_s = loop.time() + _TICK_S
             await asyncio.sleep(_TICK_S)
-            self._journal.flush()
+            self.flush()
             self._observe(lag, LAG_BOUNDS_S, max(0.0, loop.time() - due_s))
             for place, measure in places:
                 self._words[place] = measure()
@@ -144,9 +150,17 @@ class Instruments:
             self._words[cpu] += cpu_us - cpu_before_us
             cpu_before_us = cpu_us
 
+    def flush(self) -> None:
+        """Tell the sheet and the log what was kept for them."""
+        self._journal.flush()
+        for kind, place in enumerate(self._claim_durations):
+            self._words[place] += self._soon[kind]
+            self._words[place + _SUM] += int(self._soon_s[kind] * _US)
+        self._soon, self._soon_s = [0] * _CLASSES, [0.0] * _CLASSES
+
     def close(self) -> None:
         """Leave the sheet to the process that comes next."""
-        self._journal.flush()
+        self.flush()
         self.sheets.close()
 
     def _other(self, scope: Scope, request_id: str, status: int, seconds: float) -> None:

@@ -122,10 +122,11 @@ class _Work(Collector):
     """What all API processes have counted."""
 
     def __init__(self, service: Service) -> None:
-        self._sheets = service.instruments.sheets
+        self._instruments = service.instruments
 
     def collect(self) -> Iterable[Metric]:
-        totals = self._sheets.totals()
+        self._instruments.flush()
+        totals = self._instruments.sheets.totals()
         yield from _claims(totals)
         yield from _durations(totals)
         yield _histogram(totals, SCRIPT, "How long a call of the gate took that carried a batch.", SCRIPT_BOUNDS_S)
@@ -135,7 +136,9 @@ class _Work(Collector):
         yield GaugeMetricFamily(VAULT_POOL, "Connections to the vault that are busy.", value=_level(totals, VAULT_POOL))
         yield GaugeMetricFamily(MEMORY, "Memory of all API processes.", value=_level(totals, MEMORY))
         yield CounterMetricFamily(CPU, "Processor time of all API processes.", value=_level(totals, CPU) / _US)
-        yield GaugeMetricFamily("grab_api_processes", "API processes that run.", value=self._sheets.processes)
+        yield GaugeMetricFamily(
+            "grab_api_processes", "API processes that run.", value=self._instruments.sheets.processes
+        )
 
 
 def _claims(totals: _Totals) -> Iterable[Metric]:
