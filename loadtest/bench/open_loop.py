@@ -283,6 +283,7 @@ def main() -> int:
         "generator_cpu": used,
         "lost": generator.lost,
         "is_short": generator.is_short,
+        "has_precedence": os.getpriority(os.PRIO_PROCESS, 0) < 0,
         "began_s": began_s,
     }
     print(json.dumps(told), flush=True)

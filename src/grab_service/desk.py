@@ -6,7 +6,8 @@ future, not a task or a round trip.  That future is handed on with the gate's an
 waits for the ledger as well, and his request is woken once.
 
 A call that fails is told to everybody who was here when it began, so nobody waits for more than
-the rest of one call and the whole of the next, however many are waiting.
+the rest of one call and the whole of the next, however many are waiting, and for the turns of the
+pace between the two.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Desk(Generic[Settled]):
         self._hand_on = hand_on
         self._pace = pace
         self._interval_s = interval_s
-        self._batch_max = batch_max
+        self._batch_max = min(batch_max, pace.call_max)
         self._waiting_max = waiting_max
         self._on_sold_out = on_sold_out
         self._observe = observe
@@ -73,8 +74,8 @@ class Desk(Generic[Settled]):
     def claim(self, user_ref: str) -> asyncio.Future[Settled] | None:
         """Queue a claim; the future gives what the gate's answer came to or raises why there is none.
 
-        ``GateUnavailable`` is raised within twice the gate's timeout; anything else is a defect, which is logged
-        here. Returns None when too many claims are waiting already.
+        ``GateUnavailable`` is raised within twice the gate's timeout and what the pace asks for; anything else is a
+        defect, which is logged here. Returns None when too many claims are waiting already.
         """
         if len(self._waiting) >= self._waiting_max:
             return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
+_CALL_S = 0.05  # what one call may take of the pace: others have their turn then
 _LATE_S = 0.01  # a timer that is late by so much costs no claim
 
 
@@ -17,9 +18,13 @@ class Pace:
 
     Args:
         claims_per_s_max: What all of them may take there within a second.
+
+    Attributes:
+        call_max: Claims of one call.
     """
 
     def __init__(self, claims_per_s_max: int) -> None:
+        self.call_max = max(1, int(claims_per_s_max * _CALL_S))
         self._per_s = claims_per_s_max
         self._line = asyncio.Lock()
         self._free_at_s = 0.0

@@ -83,7 +83,7 @@ class Settings(LimitSettings):
     claims_per_s_max: Annotated[
         int,
         Unit("claims a second"),
-        Field(ge=1, le=1_000_000, description="Claims that one process takes to the stores: its stated capacity."),
+        Field(ge=100, le=1_000_000, description="Claims that one process takes to the stores: its stated capacity."),
     ] = 8000
     inflight_max: Annotated[
         int,

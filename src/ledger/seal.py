@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -23,10 +23,9 @@ from ledger.statements import statement
 from ledger.trouble import TROUBLE, Condition, pause
 
 BLOCK_ROWS_MAX = 500  # what one turn of the worker's loop hashes, some milliseconds; a shorter block took all there was
-_BURST_BLOCKS = 2  # some 60 ms of worker and vault, in which claims wait longer to be recorded
-_READ_ROWS_MAX = _BURST_BLOCKS * BLOCK_ROWS_MAX
-_PASS_S = 10.0  # between two passes
-_REST = 9  # times what a burst of blocks took: a tenth of the time at most, for claims are on their way to the vault
+_LOOK_BLOCKS = 2  # some 60 ms of worker and vault, in which claims wait longer to be recorded
+_PASS_S = 10.0  # between two looks at every row of a journal, and between two passes that found nothing
+_REST = 9  # times what sealing some blocks took: a tenth of the time at most, for claims are on their way to the vault
 
 _TRY_LOCK = statement("try_lock")
 _LOCK = statement("lock")
@@ -46,28 +45,33 @@ class NewBlock:
     hash: str
 
 
-async def seal_journals(connection: asyncpg.Connection) -> AsyncIterator[NewBlock]:
-    """Seal what is in no block; each block is a transaction of its own and is yielded once it is committed.
+async def _seal_some(
+    connection: asyncpg.Connection, journal: Journal, *, looks_at_all: bool
+) -> tuple[Journal, list[NewBlock]]:
+    """Seal some rows that are in no block, and return the new head; each block is a transaction of its own.
+
+    Nearly every row is numbered above those that are sealed and found without reading the others; but a row may be
+    committed late, or take a number that was free again.  A short block says that it took all there was, so only a look
+    at all may end in one.
 
     Args:
         connection: To the vault, outside a transaction; the caller holds the lock.
+        journal: The journal.
+        looks_at_all: Whether every row is looked at, else only those above the last that is sealed.
 
     Raises:
         asyncpg.PostgresError, OSError: The vault is in trouble; what was sealed stays sealed.
     """
-    await connection.execute(_INSERT_JOURNALS)
-    for journal in await journals(connection):
-        head = journal
-        # Nearly every row is numbered after those that are sealed, and is found at once; then all are passed over for
-        # those that were committed late, which costs the more the longer the journal is.
-        for begin_no in dict.fromkeys((await last_sealed(connection, head), BEFORE_ALL)):
-            after_no, read = begin_no, _READ_ROWS_MAX
-            while read == _READ_ROWS_MAX:
-                rows, read = await unsealed_rows(connection, head, after_no, _READ_ROWS_MAX), 0
-                while part := list(islice(rows, BLOCK_ROWS_MAX)):
-                    head, read, after_no = await _seal_block(connection, head, part), read + len(part), part[-1].row_no
-                    assert head.hash is not None  # noqa: S101  it was made a moment ago
-                    yield NewBlock(head.name, head.block_no, len(part), head.hash.hex())
+    after_no = BEFORE_ALL if looks_at_all else await last_sealed(connection, journal)
+    rows = await unsealed_rows(connection, journal, after_no, _LOOK_BLOCKS * BLOCK_ROWS_MAX)
+    head, sealed = journal, list[NewBlock]()
+    while part := list(islice(rows, BLOCK_ROWS_MAX)):
+        if len(part) < BLOCK_ROWS_MAX and not looks_at_all:
+            break
+        head = await _seal_block(connection, head, part)
+        assert head.hash is not None  # noqa: S101  it was made a moment ago
+        sealed.append(NewBlock(head.name, head.block_no, len(part), head.hash.hex()))
+    return head, sealed
 
 
 async def seal_now(connection: asyncpg.Connection) -> list[NewBlock]:
@@ -78,7 +82,16 @@ async def seal_now(connection: asyncpg.Connection) -> list[NewBlock]:
     """
     await connection.execute(_LOCK, locks.SEAL, 0)
     try:
-        return [block async for block in seal_journals(connection)]
+        await connection.execute(_INSERT_JOURNALS)
+        sealed: list[NewBlock] = []
+        for journal in await journals(connection):
+            head = journal
+            for looks_at_all in (False, True):
+                blocks: list[NewBlock] | None = None
+                while blocks is None or blocks:
+                    head, blocks = await _seal_some(connection, head, looks_at_all=looks_at_all)
+                    sealed += blocks
+        return sealed
     finally:
         if not connection.is_closed():
             await connection.execute(_UNLOCK, locks.SEAL, 0)
@@ -104,22 +117,41 @@ class Sealer:
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
+        self._last_no = 0  # the journal that was sealed last
+        self._look_at_all_s: dict[int, float] = {}  # when, by journal
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until stopped.  No outage of the vault ends it."""
         condition = Condition("the sealer")
         while not stop.is_set():
             try:
-                began_s, blocks = time.monotonic(), 0
+                began_s, is_done = time.monotonic(), True
                 async with vault_session(self._database_url) as vault:
                     if await vault.fetchval(_TRY_LOCK, locks.SEAL, 0):
-                        async for _ in seal_journals(vault):
-                            blocks += 1
-                            if blocks == _BURST_BLOCKS or stop.is_set():
-                                break
+                        is_done = not await self.seal_some(vault)
                 condition.well()
                 # The lock is free meanwhile: whoever seals by hand does not wait for a rest.
-                is_done = blocks < _BURST_BLOCKS
                 await pause(stop, _PASS_S if is_done else min(_PASS_S, _REST * (time.monotonic() - began_s)))
             except TROUBLE as error:
                 await pause(stop, condition.ill(error))
+
+    async def seal_some(self, vault: asyncpg.Connection) -> list[NewBlock]:
+        """Seal blocks of the journals in turn until there are some, and return them; the caller holds the lock.
+
+        Raises:
+            asyncpg.PostgresError, OSError: The vault is in trouble; what was sealed stays sealed.
+        """
+        await vault.execute(_INSERT_JOURNALS)
+        every, sealed = await journals(vault), list[NewBlock]()
+        begin = next((place for place, each in enumerate(every) if each.journal_no > self._last_no), 0)
+        for journal in every[begin:] + every[:begin]:
+            now_s, number = time.monotonic(), journal.journal_no
+            looks_at_all = now_s >= self._look_at_all_s.get(number, 0.0)
+            _, blocks = await _seal_some(vault, journal, looks_at_all=looks_at_all)
+            sealed += blocks
+            self._last_no = number
+            if looks_at_all and len(blocks) < _LOOK_BLOCKS:
+                self._look_at_all_s[number] = now_s + _PASS_S
+            if len(sealed) >= _LOOK_BLOCKS:
+                break
+        return sealed

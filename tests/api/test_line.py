@@ -99,6 +99,18 @@ async def test_what_is_no_http_is_refused_after_what_came_before_it(site: Site) 
     writer.close()
 
 
+async def test_who_says_that_no_more_will_come_is_answered_first(site: Site) -> None:
+    """A claim, and the end of what its sender sends: its answer, then the end of the connection."""
+    api = await site.serve()
+    for _ in range(2):  # with the parser, and like one that was read before
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.base_url.port)
+        writer.write(_claim(site, "none", "u0"))
+        writer.write_eof()
+        assert (await _answer(reader))[0] == 404
+        assert await asyncio.wait_for(reader.read(), _WITHIN_S) == b""
+        writer.close()
+
+
 async def test_polls_of_the_stock_are_what_any_server_would_answer(site: Site) -> None:
     """With the picture, without it if it is known, and the same for forms of the request that go to the application."""
     api = await site.serve()

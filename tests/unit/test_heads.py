@@ -115,6 +115,16 @@ def _facts(incoming: Incoming) -> tuple[object, ...]:
     return (incoming.authorization, incoming.has_body, incoming.language, incoming.block())
 
 
+def test_the_id_that_a_proxy_gives_is_read_in_a_head_that_was_learned() -> None:
+    """As `deploy/nginx` sends them: an id and a list of addresses for each request."""
+    heads = _heads()
+    _learned(heads, _head("X-Forwarded-For: 8.8.8.8", "Request-Id: a1", "authorization: Bearer t2.a"))
+    found = heads.read(_head("X-Forwarded-For: 9.9.9.9", "Request-Id: b.2", "authorization: Bearer t2.b"), _CLIENT)
+    assert found is not None
+    assert found[1].request_id == "b.2"
+    assert _facts(found[1]) == ([b"Bearer t2.b"], False, "zh-CN", "9.9.9.0/24")
+
+
 def test_another_token_and_another_sender_are_read_in_a_head_that_was_learned() -> None:
     """Whatever else the head says is said again; the request has an id of its own."""
     heads = _heads()
@@ -133,7 +143,9 @@ def test_another_token_and_another_sender_are_read_in_a_head_that_was_learned() 
     [
         ("Authorization: Bearer a", "Authorization: Bearer a"),
         ("Authorization: Bearer a", "authorization: Bearer b"),
-        ("Authorization: Bearer a", "Request-Id: mine"),
+        ("Authorization: Bearer a", "request-id: mine"),
+        ("Authorization: Bearer a", "Request-Id: not mine"),
+        ("Authorization: Bearer a", f"Request-Id: {'a' * 65}"),
         ("X-Forwarded-For: 1.1.1.1", "x-forwarded-for: 2.2.2.2", "Authorization: Bearer a"),
         ("Proxy-Authorization: Bearer a",),
     ],
@@ -151,6 +163,8 @@ _NAMES = st.lists(
         [
             *["Authorization: Bearer "] * 6,
             *["X-Forwarded-For: "] * 3,
+            *["Request-Id: "] * 3,
+            "request-id: ",
             "authorization: Bearer ",
             "AUTHORIZATION: Bearer ",
             "Authorization:Bearer ",
@@ -190,6 +204,8 @@ def test_a_head_is_read_without_the_parser_as_the_parser_reads_it(names: list[st
         if found is not None:
             event("read without the parser")
             assert _facts(found[1]) == _facts(expected.incoming())
+            if b"request-id" in dict(expected.headers):
+                assert found[1].request_id == expected.incoming().request_id
         _learned(heads, data)
 
 
@@ -215,8 +231,12 @@ def test_another_stock_is_another_head() -> None:
 
 
 def test_any_number_of_different_heads_is_served() -> None:
-    """What is remembered is bounded."""
+    """What is remembered is bounded, and only what was learned is."""
     heads = _heads()
     for number in range(1000):
-        assert heads.stock_of(_head(f"X-Number: {number}", "Authorization: Bearer x")) == "s-1"
+        head = _head(f"X-Number: {number}", "Authorization: Bearer x")
+        assert heads.stock_of(head) == "s-1"
+        assert heads.remembered <= min(number, 256)
+        _learned(heads, head)
+        assert heads.stock_of(head) == "s-1"
     assert heads.remembered <= 256

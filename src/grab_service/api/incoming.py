@@ -17,7 +17,8 @@ from grab_service.api.json_body import JsonRefused, read_json
 from grab_service.api.problems import Code
 from grab_service.identity import Identity
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID_BYTES_MAX = 64
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,%d}" % REQUEST_ID_BYTES_MAX)
 _LENGTH_DIGITS_MAX = 15  # no body is so long, and reading a number of thousands of digits is refused by Python
 _AUTHORIZATION, _CONTENT_LENGTH, _FORWARDED_FOR = b"authorization", b"content-length", b"x-forwarded-for"
 _BODY_S = 5.0  # a small body comes in one piece, or its sender holds the connection for its own sake
@@ -100,8 +101,13 @@ class Incoming:
 
     @property
     def says_once(self) -> bool:
-        """Whether no header comes twice, and none names the request: another may differ in values alone."""
-        return len(self._known) == len(self._headers) and b"request-id" not in self._known
+        """Whether no header comes twice."""
+        return len(self._known) == len(self._headers)
+
+    @property
+    def names_itself(self) -> bool:
+        """Whether a header names the request."""
+        return b"request-id" in self._known
 
     def again(self, authorization: bytes, forwarded_for: bytes | None, client: Client, request_id: str) -> Incoming:
         """Return the facts of another request, whose headers differ in these values alone.

@@ -7,6 +7,7 @@ old version) goes on to the application as with any other server, and so does al
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +120,7 @@ class Line(HttpToolsProtocol):
         self._heads = None if self._front is None else self._front.heads
         self._whole = b""  # what the parser is given from the beginning of a head
         self._is_queued, self._later = False, b""
+        self._ends = False  # once what is queued is answered
         self._began_s = 0.0  # the claim that is being taken in
         self._is_between = True  # requests: the next byte begins a head
         self._is_in_head, self._head_bytes = False, 0
@@ -154,7 +156,7 @@ class Line(HttpToolsProtocol):
         else:
             now_s = monotonic()
             if not turns.refuses():
-                self._is_queued = True
+                self._is_queued, self._used_s = True, now_s
                 turns.take(self, data, now_s)
             elif not self._turns_away(data, now_s):
                 self.go_on(data, now_s, is_too_much=False)
@@ -171,6 +173,8 @@ class Line(HttpToolsProtocol):
             later, self._later = self._later, b""
             self.flow.resume_reading()
             super().data_received(later)
+        if self._ends:
+            self.shutdown()
 
     def _take_in(self, data: bytes) -> None:
         """Read a claim: like one of its shape that was read before, else with the parser."""
@@ -181,8 +185,10 @@ class Line(HttpToolsProtocol):
         read = None if self.flow.write_paused else heads.read(data, self.client)
         if read is None:
             self._whole = data
-            super().data_received(data)
-            self._whole = b""
+            try:
+                super().data_received(data)
+            finally:
+                self._whole = b""
         else:
             self._used_s = self._began_s
             self._claim(front, *read)
@@ -226,25 +232,30 @@ class Line(HttpToolsProtocol):
             if parser.get_method() == b"POST":
                 stock_id = url[CLAIMS_BEGIN:CLAIMS_END].decode("latin-1")
                 incoming = front.reception.read(self.headers, self.client)
-                if self._whole:
+                is_believed = self._claim(front, stock_id, incoming)
+                if is_believed and self._whole:
                     front.heads.learn(self._whole, stock_id, incoming)
-                self._claim(front, stock_id, incoming)
             else:
                 self._pass_on()
         elif url == _STOCK and parser.get_method() == b"GET":
-            self._tell(front, *front.stock_picture(self.headers, self._began_s))
+            # Much is told for little, so it is written at once: the transport says when it is too much.
+            request_id, picture = front.stock_picture(self.headers, self._began_s)
+            front.turns.send()
+            self.transport.write(self._encoded(request_id, picture))
         else:
             self._pass_on()
 
-    def _claim(self, front: Front, stock_id: str, incoming: Incoming) -> None:
+    def _claim(self, front: Front, stock_id: str, incoming: Incoming) -> bool:
+        """Answer a claim or let it wait; return whether whoever sent it was believed to be who he says."""
         began_s = self._began_s
         found = front.at_once(stock_id, incoming, began_s)
         if isinstance(found, Reply):
             self._tell(front, incoming.request_id, found)
             front.count(incoming.request_id, stock_id, found, began_s)
-        else:
-            self.cycle = cycle = _UnderWay(self, front, found, began_s)
-            cycle.ask()
+            return found.status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)
+        self.cycle = cycle = _UnderWay(self, front, found, began_s)
+        cycle.ask()
+        return True
 
     def tell_last(self, front: Front, request_id: str, reply: Reply, *, keeps_alive: bool) -> None:
         """Answer the claim that waited, and go on or end."""
@@ -283,7 +294,7 @@ class Line(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that nobody has used for long; one timer a connection sees to that, not one a request."""
         rest_s = self._used_s + self.timeout_keep_alive - monotonic()
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._is_queued or (self.cycle is not None and not self.cycle.response_complete):
             rest_s = self.timeout_keep_alive
         if rest_s <= 0:
             super().timeout_keep_alive_handler()
@@ -294,7 +305,10 @@ class Line(HttpToolsProtocol):
         self._used_s = monotonic()
 
     def _tell(self, front: Front, request_id: str, reply: Reply) -> None:
-        front.turns.answer(self.transport, encoded(reply, request_id, tuple(self.server_state.default_headers)))
+        front.turns.answer(self.transport, self._encoded(request_id, reply))
+
+    def _encoded(self, request_id: str, reply: Reply) -> bytes:
+        return encoded(reply, request_id, tuple(self.server_state.default_headers))
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, after what was answered before it."""
@@ -302,11 +316,20 @@ class Line(HttpToolsProtocol):
             self._turns.send()
         super().send_400_response(msg)
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]  # uvicorn's always says None
+        """Send what is answered to whoever sends no more, and answer what is queued; then the connection ends."""
+        if self._turns is not None:
+            self._turns.send()
+        self._ends = self._is_queued
+        return self._ends
+
     def shutdown(self) -> None:
         """End as soon as what is being answered is."""
         if self._turns is not None:
             self._turns.send()
-        super().shutdown()
+        self._ends = self._is_queued
+        if not self._ends:
+            super().shutdown()
 
 
 def _may_have_body(headers: list[tuple[bytes, bytes]]) -> bool:
