@@ -9,13 +9,13 @@ from dataclasses import replace
 import asyncpg
 import pytest
 
-from ledger import admin, chain, seal
+from ledger import admin, seal
 from ledger.admin import Action
 from ledger.blocks import merkle_path, merkle_root
 from ledger.chain import Anchor, check_chains
 from ledger.journals import journals
 from ledger.record import record
-from ledger.seal import Sealer, seal_now
+from ledger.seal import seal_now
 from tests.ledger.conftest import OpenBooks
 from tests.support.agreement import deed_of
 from tests.support.campaigns import small_campaign
@@ -117,38 +117,6 @@ async def test_a_transaction_under_way_is_not_passed_over(till: Till, more_tills
     await slow.commit()
     [block] = await seal_now(till.vault)
     assert (block.block_no, block.rows) == (2, 1)
-    assert await faults(till.vault) == []
-
-
-async def test_a_row_that_comes_late_is_no_fault_of_the_rows_above_it(
-    till: Till, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """New rows are sealed before all are looked at, but in full blocks only: a short one says that it took all."""
-    monkeypatch.setattr(seal, "BLOCK_ROWS_MAX", 2)
-    monkeypatch.setattr(chain, "BLOCK_ROWS_MAX", 2)
-    vault, sealer = till.vault, Sealer("")
-    await vault.execute(INSERT.format(claim_no=5, recorded_at="now() - interval '5 minutes'"))
-    while await sealer.seal_some(vault):
-        pass
-    await vault.execute(INSERT.format(claim_no=4, recorded_at="now() - interval '2 minutes'"))
-    for claim_no in (6, 7, 8):
-        await vault.execute(INSERT.format(claim_no=claim_no, recorded_at="now()"))
-    sealed = [block.rows for block in await sealer.seal_some(vault)]
-    assert sealed == [2]
-    await seal_now(vault)
-    claims = f"claims/{till.books.stock.stock_id}"
-    assert [each.row_count for each in await journals(vault) if each.name == claims] == [8]
-    assert await faults(vault) == []
-
-
-async def test_a_busy_journal_does_not_keep_the_others_unsealed(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker seals some blocks of one journal, then some of the next, however many the first still has."""
-    monkeypatch.setattr(seal, "BLOCK_ROWS_MAX", 1)
-    sealer = Sealer("")
-    of = [{block.journal.split("/")[0] for block in await sealer.seal_some(till.vault)} for _ in range(2)]
-    assert of[0] | of[1] == {"claims", "money"}
-    while await sealer.seal_some(till.vault):
-        pass
     assert await faults(till.vault) == []
 
 

@@ -158,6 +158,14 @@ def test_what_differs_in_more_than_two_values_is_left_to_the_parser(lines: tuple
     assert heads.read(head, _CLIENT) is None
 
 
+@pytest.mark.parametrize("token", ["", "a ", " a", "a b", "a\tb", "a;b", "\xe9", "a\r\n b", "a\r\n\tb"])
+def test_a_token_of_other_letters_is_left_to_the_parser(token: str) -> None:
+    """Blanks that it cuts off, lines that go on in the next one: whatever could mean more than it says."""
+    heads = _heads()
+    _learned(heads, _head("Authorization: Bearer t2.a"))
+    assert heads.read(_head(f"Authorization: Bearer {token}").decode().encode("latin-1"), _CLIENT) is None
+
+
 _NAMES = st.lists(
     st.sampled_from(
         [

@@ -117,7 +117,7 @@ def _cut(data: bytes) -> _Parts | None:
     begin += len(_TOKEN)
     end = data.find(b"\r", begin)
     token = data[begin:end]
-    if end < 0 or token.translate(None, _TOKEN_BYTES) or data[end + 2 : end + 3] in _FOLDED:
+    if end <= begin or token.translate(None, _TOKEN_BYTES) or data[end + 2 : end + 3] in _FOLDED:
         return None
     shape, sender, request_id = data[:begin] + data[end:], None, None
     begin = shape.find(_SENDER)
