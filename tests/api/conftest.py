@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -35,16 +34,10 @@ from tests.support.campaigns import small_campaign
 from tests.support.own_gate import OwnGate
 from tests.support.own_vault import OwnVault
 from tests.support.plain_http import http_client
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 CHONGQING, BEIJING = "500110", "110101"
-
-
-def free_port() -> int:
-    """Return a TCP port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(slots=True)

@@ -11,7 +11,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from grab_service.api.line import Line
-from tests.api.conftest import Site, free_port
+from tests.api.conftest import Site
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 _WITHIN_S = 20.0

@@ -8,8 +8,8 @@ import signal
 import httpx
 import pytest
 
-from tests.api.conftest import free_port
 from tests.support.plain_http import http_client
+from tests.support.ports import free_port
 from tests.support.rehearsals import Rehearsal
 from tests.support.wait import wait_until
 

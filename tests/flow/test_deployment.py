@@ -23,11 +23,11 @@ from grab_service.tickets import CLAIM_SCOPE
 from ledger import admin
 from ledger.admin import Action
 from ledger.audit import audit
-from tests.flow.ports import free_port
 from tests.support.guarded_stores import ADMIN, administrators, as_user
 from tests.support.own_gate import OwnGate
 from tests.support.own_vault import OwnVault
 from tests.support.plain_http import http_client
+from tests.support.ports import free_port
 from tests.support.rehearsals import FIRST_STOCK, clean_environment, grab
 from tests.support.staff import StaffIssuer
 from tests.support.wait import wait_until

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from loadtest.chaos.campaign import Plan, document, stocks_of
-from loadtest.chaos.failover import free_port, old_primary
+from loadtest.chaos.failover import old_primary
 from loadtest.chaos.faults import cut_all
 from loadtest.chaos.history import BUSY, UNKNOWN, WON, HistoryWriter, operation
 from loadtest.chaos.interposer import Spoil, Wire, interposed
@@ -27,6 +27,7 @@ from loadtest.chaos.scene import Scene
 from loadtest.chaos.site import Site
 from loadtest.chaos.users import Users
 
+from tests.support.ports import free_port
 from tests.support.rehearsals import serving
 from tests.support.wait import wait_until
 

@@ -19,9 +19,9 @@ import httpx
 import pytest
 
 from grab_service.rehearsal import RehearsalKeys
-from tests.flow.ports import free_port
 from tests.support.nginx import NGINX, proxy
 from tests.support.plain_http import http_client
+from tests.support.ports import free_port
 from tests.support.rehearsals import FIRST_STOCK, Rehearsal, clean_environment, grab, is_alive, serving
 from tests.support.wait import wait_until
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from tests.flow.ports import free_port
 from tests.support.authority import Authority
 from tests.support.nginx import NGINX, proxy
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)")

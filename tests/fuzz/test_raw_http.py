@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.api.conftest import Site, free_port
+from tests.api.conftest import Site
 from tests.support.plain_http import http_client
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 _ANSWER_S = 9.0  # beyond the time that a small body may take

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,19 +15,14 @@ from ledger.signals import note_address_uses
 from ledger.worker import Worker
 from tests.support.books import Books
 from tests.support.plain_http import http_client
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager
 async def exporting(books: Books, worker: Worker) -> AsyncIterator[httpx.AsyncClient]:
     """Tell the worker's metrics and give a client that reads them."""
-    port, stop = _free_port(), asyncio.Event()
+    port, stop = free_port(), asyncio.Event()
     running = asyncio.create_task(Exporter(worker, books.redis_url, "127.0.0.1", port).run(stop))
     try:
         async with http_client(base_url=f"http://127.0.0.1:{port}") as client:

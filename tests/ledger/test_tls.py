@@ -22,8 +22,8 @@ from grab_service import embedded
 from grab_service.embedded import POSTGRES_BIN_DIR_VARIABLE, VALKEY_BIN_VARIABLE
 from grab_service.settings import Settings
 from grab_service.stores import StoreUnavailable, open_gate, open_vault
-from tests.flow.ports import free_port
 from tests.support.authority import Authority
+from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
 HOST, ADDRESS = "localhost", "127.0.0.1"  # the certificates are for the name

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from grab_service.settings import FILE_VARIABLE, Settings, variable_of
-from tests.flow.ports import free_port
 from tests.support.authority import Authority
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.flow.ports import free_port
+from tests.support.ports import free_port
 
 NGINX = shutil.which("nginx")
 _CONFIGURATION = Path(__file__).parents[2] / "deploy" / "nginx"
