@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import redis.asyncio as redis
 
 from grab_service.gate import connect
 from tests.support.rehearsals import CHILDREN, FIRST_STOCK, Rehearsal, grab, is_alive, now_ms
@@ -189,9 +190,12 @@ async def test_each_server_keeps_every_promise_of_a_claim(rehearsal: Rehearsal, 
 
 
 async def test_named_servers_are_used_instead_of_own(
-    rehearsal: Rehearsal, database_url: str, valkey_server: object
+    rehearsal: Rehearsal, database_url: str, valkey_server: object, redis_client: redis.Redis
 ) -> None:
     """With both URLs set, only the API and the ledger worker are children."""
+    # The vault is new and the gate is not: another test may have sold this campaign there.
+    async for key in redis_client.scan_iter("*qijiang-2023*"):
+        await redis_client.delete(key)
     gate_url: str = valkey_server.url  # type: ignore[attr-defined]  # a Server; its module is not for tests of the outside
     await rehearsal.start(GRAB_REDIS_URL=gate_url, GRAB_DATABASE_URL=database_url)
     assert rehearsal.pid("valkey") is rehearsal.pid("postgres") is None
