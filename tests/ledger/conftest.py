@@ -10,6 +10,7 @@ import redis.asyncio as redis
 
 from grab_service import embedded
 from grab_service.campaign import Campaign
+from ledger.record import record
 from tests.support.books import Books
 from tests.support.campaigns import small_campaign
 from tests.support.guarded_stores import own_gate, own_vault, passwords
@@ -39,6 +40,17 @@ def open_books(
 async def books(open_books: OpenBooks, campaign_id: str) -> Books:
     """A small campaign, open at the gate; no worker runs."""
     return await open_books(small_campaign(campaign_id))
+
+
+@pytest.fixture
+async def unsealed(open_books: OpenBooks, campaign_id: str) -> Till:
+    """Three claims and a fund, and no worker that could seal them."""
+    books = await open_books(small_campaign(campaign_id, quantity=8))
+    await books.claim("a", "b", "c")
+    await record(books.vault, await books.row(), await books.entries())
+    await receive_fund(books.vault, campaign_id)
+    await add_merchant(books.vault, SHOP)
+    return Till(books, books.vault)
 
 
 @pytest.fixture

@@ -14,12 +14,9 @@ from ledger.admin import Action
 from ledger.blocks import merkle_path, merkle_root
 from ledger.chain import Anchor, check_chains
 from ledger.journals import journals
-from ledger.record import record
 from ledger.seal import seal_now
-from tests.ledger.conftest import OpenBooks
 from tests.support.agreement import deed_of
-from tests.support.campaigns import small_campaign
-from tests.support.till import SHOP, Till, add_merchant, receive_fund
+from tests.support.till import Till
 from tests.support.wait import wait_until
 
 TABLES = ("claims", "events", "transfers", "redemptions", "reversals", "refunds", "fund_receipts")
@@ -57,14 +54,9 @@ async def open_the_vault(vault: asyncpg.Connection) -> None:
 
 
 @pytest.fixture
-async def till(open_books: OpenBooks, campaign_id: str) -> Till:
-    """Three claims and a fund, and no worker that could seal them."""
-    books = await open_books(small_campaign(campaign_id, quantity=8))
-    await books.claim("a", "b", "c")
-    await record(books.vault, await books.row(), await books.entries())
-    await receive_fund(books.vault, campaign_id)
-    await add_merchant(books.vault, SHOP)
-    return Till(books, books.vault)
+def till(unsealed: Till) -> Till:
+    """One whose rows nobody has sealed."""
+    return unsealed
 
 
 @pytest.fixture

@@ -6,32 +6,18 @@ import pytest
 
 from ledger import chain, seal
 from ledger.journals import journals
-from ledger.record import record
 from ledger.seal import Sealer, seal_now
-from tests.ledger.conftest import OpenBooks
 from tests.ledger.test_seal import INSERT, faults
-from tests.support.campaigns import small_campaign
-from tests.support.till import SHOP, Till, add_merchant, receive_fund
-
-
-@pytest.fixture
-async def till(open_books: OpenBooks, campaign_id: str) -> Till:
-    """Three claims and a fund, and no worker that could seal them."""
-    books = await open_books(small_campaign(campaign_id, quantity=8))
-    await books.claim("a", "b", "c")
-    await record(books.vault, await books.row(), await books.entries())
-    await receive_fund(books.vault, campaign_id)
-    await add_merchant(books.vault, SHOP)
-    return Till(books, books.vault)
+from tests.support.till import Till
 
 
 async def test_a_row_that_comes_late_is_no_fault_of_the_rows_above_it(
-    till: Till, monkeypatch: pytest.MonkeyPatch
+    unsealed: Till, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New rows are sealed before all are looked at, but in full blocks only: a short one says that it took all."""
     monkeypatch.setattr(seal, "BLOCK_ROWS_MAX", 2)
     monkeypatch.setattr(chain, "BLOCK_ROWS_MAX", 2)
-    vault, sealer = till.vault, Sealer("")
+    vault, sealer = unsealed.vault, Sealer("")
     await vault.execute(INSERT.format(claim_no=5, recorded_at="now() - interval '5 minutes'"))
     while await sealer.seal_some(vault):
         pass
@@ -41,17 +27,19 @@ async def test_a_row_that_comes_late_is_no_fault_of_the_rows_above_it(
     sealed = [block.rows for block in await sealer.seal_some(vault)]
     assert sealed == [2]
     await seal_now(vault)
-    claims = f"claims/{till.books.stock.stock_id}"
+    claims = f"claims/{unsealed.books.stock.stock_id}"
     assert [each.row_count for each in await journals(vault) if each.name == claims] == [8]
     assert await faults(vault) == []
 
 
-async def test_a_busy_journal_does_not_keep_the_others_unsealed(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_busy_journal_does_not_keep_the_others_unsealed(
+    unsealed: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A worker seals some blocks of one journal, then some of the next, however many the first still has."""
     monkeypatch.setattr(seal, "BLOCK_ROWS_MAX", 1)
     sealer = Sealer("")
-    of = [{block.journal.split("/")[0] for block in await sealer.seal_some(till.vault)} for _ in range(2)]
+    of = [{block.journal.split("/")[0] for block in await sealer.seal_some(unsealed.vault)} for _ in range(2)]
     assert of[0] | of[1] == {"claims", "money"}
-    while await sealer.seal_some(till.vault):
+    while await sealer.seal_some(unsealed.vault):
         pass
-    assert await faults(till.vault) == []
+    assert await faults(unsealed.vault) == []

@@ -6,7 +6,7 @@ of claims and a slice of refusals, and the rest waits in order of arrival for th
 request for each connection.
 
 A turn reads from its connections first, then handles the claims that came, then sends their answers: the same code
-runs again and again, out of the processor's caches.  Done claim by claim, the same work took a sixth longer
+runs again and again, out of the processor's caches.  Done claim by claim, the same work took a fifth longer
 (``docs/adr/0015-a-turn-does-one-thing-after-the-other.md``).
 """
 
