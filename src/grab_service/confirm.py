@@ -11,12 +11,14 @@ import asyncio
 import logging
 from bisect import insort
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum, auto
-from typing import NamedTuple, cast
+from operator import attrgetter
+from typing import NamedTuple
 
 import redis.asyncio as redis
 
+from grab_service.claimant import Claimant
 from grab_service.gate import Answer, Gate, GateUnavailable, Holding, Progress, StreamId
 from grab_service.stock import Stock
 
@@ -26,6 +28,7 @@ _SWEEP_S = 0.05  # how exactly the confirmation timeout is kept
 _QUIET_S = 0.5  # without an announcement for so long, winners that wait are looked after by a read
 _RECONNECT_S = 0.2
 _START = StreamId(0, 0)
+_entry_of = attrgetter("holding.stream_id")
 
 
 class Outcome(Enum):
@@ -50,8 +53,27 @@ class Settled(NamedTuple):
     outcome: Outcome
 
 
-# An entry, a number that tells those of a user who waits twice apart, the answer that it came with, who waits.
-_Waiter = tuple[StreamId, int, Answer, asyncio.Future[Settled]]
+class _Wait:
+    """A winner who waits for the ledger."""
+
+    __slots__ = ("_claimant", "answer", "ends_s", "holding")
+
+    def __init__(self, answer: Answer, holding: Holding, claimant: Claimant[Settled], ends_s: float) -> None:
+        self.answer = answer
+        self.holding = holding
+        self.ends_s = ends_s
+        self._claimant: Claimant[Settled] | None = claimant
+
+    @property
+    def is_over(self) -> bool:
+        """Whether he was told, or has given up; once told he may wait again, but not here."""
+        return self._claimant is None or self._claimant.done()
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell him, if it is not over."""
+        claimant, self._claimant = self._claimant, None
+        if claimant is not None and not claimant.done():
+            claimant.set_result(Settled(self.answer, outcome))
 
 
 class Confirmations:
@@ -73,9 +95,8 @@ class Confirmations:
         self._epoch = 0
         self._committed = _START
         self._refused: set[StreamId] = set()
-        self._by_id: list[_Waiter] = []
-        self._by_deadline: deque[tuple[float, Answer, asyncio.Future[Settled]]] = deque()
-        self._order = 0
+        self._by_id: list[_Wait] = []
+        self._by_deadline: deque[_Wait] = deque()
 
     @property
     def are_awaited(self) -> bool:
@@ -96,20 +117,26 @@ class Confirmations:
             return True
         return self._epoch == holding.epoch and holding.stream_id <= self._committed and not self._is_refused(holding)
 
-    def settle(self, answer: Answer, claim: asyncio.Future[Settled]) -> None:
-        """Settle a claim that the gate has answered: at once, or as soon as it is known what became of its entry."""
-        outcome = self._known(answer)
-        if outcome is not None:
-            claim.set_result(Settled(answer, outcome))
-            return
-        holding = cast("Holding", answer.holding)  # else the outcome was known
-        self._order += 1
-        waiter = (holding.stream_id, self._order, answer, claim)
-        if not self._by_id or self._by_id[-1] < waiter:  # winners come in the order of their entries, repeats do not
-            self._by_id.append(waiter)
-        else:
-            insort(self._by_id, waiter)
-        self._by_deadline.append((self._loop.time() + self._timeout_s, answer, claim))
+    def settle(self, decided: Iterable[tuple[Answer, Claimant[Settled]]]) -> None:
+        """Settle claims that the gate has answered: at once, or as soon as it is known what became of their entries."""
+        by_id, ends_s = self._by_id, self._loop.time() + self._timeout_s
+        for answer, claimant in decided:
+            if claimant.done():
+                continue
+            holding = answer.holding
+            if holding is None:
+                claimant.set_result(Settled(answer, Outcome.NOT_HELD))
+                continue
+            outcome = self._known(answer.epoch, holding)
+            if outcome is not None:
+                claimant.set_result(Settled(answer, outcome))
+                continue
+            wait = _Wait(answer, holding, claimant, ends_s)
+            if not by_id or by_id[-1].holding.stream_id <= holding.stream_id:  # winners come in order, repeats do not
+                by_id.append(wait)
+            else:
+                insort(by_id, wait, key=_entry_of)
+            self._by_deadline.append(wait)
 
     def advance(self, progress: Progress) -> None:
         """Take in how far the ledger is, and wake those whom it concerns."""
@@ -120,12 +147,12 @@ class Confirmations:
         self._committed = max(self._committed, progress.committed)
         self._refused |= progress.refused
         decided = 0
-        for _, _, answer, claim in self._by_id:
-            outcome = self._known(answer)
-            if not claim.done():
-                if outcome is None:
-                    break
-                claim.set_result(Settled(answer, outcome))
+        for wait in self._by_id:
+            outcome = self._known(wait.answer.epoch, wait.holding)
+            if outcome is not None:
+                wait.end(outcome)
+            elif not wait.is_over:
+                break
             decided += 1
         del self._by_id[:decided]
 
@@ -134,21 +161,17 @@ class Confirmations:
 
         Winners ask again and again while the ledger is away: what is kept is at most twice those who wait.
         """
-        now = self._loop.time()
-        while self._by_deadline and (self._by_deadline[0][2].done() or self._by_deadline[0][0] <= now):
-            _, answer, claim = self._by_deadline.popleft()
-            if not claim.done():
-                claim.set_result(Settled(answer, Outcome.LATE))
-        if len(self._by_id) > 2 * len(self._by_deadline):
-            self._by_id = [waiter for waiter in self._by_id if not waiter[3].done()]
+        now_s, waits = self._loop.time(), self._by_deadline
+        while waits and (waits[0].is_over or waits[0].ends_s <= now_s):
+            waits.popleft().end(Outcome.LATE)
+        if len(self._by_id) > 2 * len(waits):
+            self._by_id = [wait for wait in self._by_id if not wait.is_over]
 
-    def _known(self, answer: Answer) -> Outcome | None:
-        holding = answer.holding
-        if holding is None:
-            return Outcome.NOT_HELD
-        if answer.epoch < self.vault_epoch:
+    def _known(self, gate_epoch: int, holding: Holding) -> Outcome | None:
+        """Return what became of an entry of which the gate told under an epoch of its own; None if it is not known."""
+        if gate_epoch < self.vault_epoch:
             return Outcome.EPOCH_OVER
-        if not self._waits_for_ledger or holding.epoch < answer.epoch:
+        if not self._waits_for_ledger or holding.epoch < gate_epoch:
             return Outcome.COMMITTED
         return self._outcome_of(holding.epoch, holding.stream_id)
 

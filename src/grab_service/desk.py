@@ -1,9 +1,9 @@
 """The desk of one stock in one process: claims that are waiting travel to the gate together.
 
 While one call is in flight, arrivals queue up; the next call takes them all, in order of arrival.
-So the gate is asked once for many users exactly when there are many, and a request costs a
-future, not a task or a round trip.  That future is handed on with the gate's answer: a winner's
-waits for the ledger as well, and his request is woken once.
+So the gate is asked once for many users exactly when there are many, and a request costs neither
+a task nor a round trip.  Whoever waits is handed on with the gate's answer: a winner waits for the
+ledger as well, and is told once.
 
 A call that fails is told to everybody who was here when it began, so nobody waits for more than
 the rest of one call and the whole of the next, however many are waiting, and for the turns of the
@@ -16,16 +16,17 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from grab_service.claimant import Claimant
 from grab_service.gate import Answer, Gate, GateUnavailable, Letter
 from grab_service.pace import Pace
 from grab_service.stock import Stock
 
 _log = logging.getLogger(__name__)
 
-Settled = TypeVar("Settled")  # what a claim's future gives in the end
+Settled = TypeVar("Settled")  # what a claim comes to in the end
 
 
 class Desk(Generic[Settled]):
@@ -34,7 +35,7 @@ class Desk(Generic[Settled]):
     Args:
         gate: The gate.
         stock: The stock.
-        hand_on: Gets each answer and the future of its claim, which it is to settle, now or later.
+        hand_on: Gets the answers of one call, each with who waits for it and is to be told, now or later.
         pace: How fast the process may take claims there.
         interval_s: A call begins so long after the one before it, unless a whole batch waits: in a rush fewer
             and larger calls cost both sides less, and a claim that comes alone is not held up.
@@ -49,7 +50,7 @@ class Desk(Generic[Settled]):
         self,
         gate: Gate,
         stock: Stock,
-        hand_on: Callable[[Answer, asyncio.Future[Settled]], None],
+        hand_on: Callable[[Sequence[tuple[Answer, Claimant[Settled]]]], None],
         *,
         pace: Pace,
         interval_s: float,
@@ -67,24 +68,23 @@ class Desk(Generic[Settled]):
         self._waiting_max = waiting_max
         self._on_sold_out = on_sold_out
         self._observe = observe
-        self._waiting: deque[tuple[str, asyncio.Future[Settled]]] = deque()
+        self._waiting: deque[tuple[str, Claimant[Settled]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._serving: asyncio.Task[None] | None = None
 
-    def claim(self, user_ref: str) -> asyncio.Future[Settled] | None:
-        """Queue a claim; the future gives what the gate's answer came to or raises why there is none.
+    def claim(self, user_ref: str, claimant: Claimant[Settled]) -> bool:
+        """Queue a claim; return False when too many are waiting already.
 
-        ``GateUnavailable`` is raised within twice the gate's timeout and what the pace asks for; anything else is a
-        defect, which is logged here. Returns None when too many claims are waiting already.
+        Its claimant is told what the gate's answer came to, or why there is none: ``GateUnavailable`` within twice
+        the gate's timeout and what the pace asks for; anything else is a defect, which is logged here.
         """
         if len(self._waiting) >= self._waiting_max:
-            return None
-        settled: asyncio.Future[Settled] = self._loop.create_future()
-        self._waiting.append((user_ref, settled))
+            return False
+        self._waiting.append((user_ref, claimant))
         if self._serving is None:
             # The task begins in the next turn of the loop, when all that has arrived in this one is queued.
             self._serving = self._loop.create_task(self._serve())
-        return settled
+        return True
 
     async def _serve(self) -> None:
         try:
@@ -102,20 +102,19 @@ class Desk(Generic[Settled]):
         finally:
             self._serving = None
 
-    async def _ask(self, batch: list[tuple[str, asyncio.Future[Settled]]]) -> None:
+    async def _ask(self, batch: list[tuple[str, Claimant[Settled]]]) -> None:
         behind, asked_at_s = len(self._waiting), time.monotonic()
         try:
             answers = await self._gate.claim(self._stock, [user_ref for user_ref, _ in batch])
-            served = list(zip(batch, answers, strict=True))
+            decided = [(answer, claimant) for answer, (_, claimant) in zip(answers, batch, strict=True)]
         except Exception as error:  # noqa: BLE001  whatever it is, nobody may be left without an answer
             if not isinstance(error, GateUnavailable):
                 _log.exception("claims of %s could not be asked", self._stock.stock_id)
-            for _, future in (*batch, *(self._waiting.popleft() for _ in range(behind))):
-                if not future.done():
-                    future.set_exception(error)
+            for _, claimant in (*batch, *(self._waiting.popleft() for _ in range(behind))):
+                if not claimant.done():
+                    claimant.set_exception(error)
             return
-        for (_, future), answer in served:
-            if not future.done():
-                self._hand_on(answer, future)
-        if served[-1][1].letter == Letter.SOLD_OUT:
-            self._on_sold_out(self._stock.stock_id, served[-1][1].epoch, asked_at_s)
+        self._hand_on(decided)
+        last = answers[-1]
+        if last.letter == Letter.SOLD_OUT:
+            self._on_sold_out(self._stock.stock_id, last.epoch, asked_at_s)

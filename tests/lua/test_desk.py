@@ -11,6 +11,7 @@ import pytest
 import redis.asyncio as redis
 
 from grab_service import gate as gates
+from grab_service.claimant import Claimant
 from grab_service.desk import Desk
 from grab_service.gate import Answer, Gate, GateUnavailable
 from grab_service.pace import Pace
@@ -21,9 +22,17 @@ from tests.support.wait import wait_until
 StockOf = Callable[..., Stock]
 
 
-def tell(answer: Answer, claim: asyncio.Future[Answer]) -> None:
-    """Settle a claim with the gate's answer alone."""
-    claim.set_result(answer)
+def tell(decided: Sequence[tuple[Answer, Claimant[Answer]]]) -> None:
+    """Settle claims with the gate's answers alone."""
+    for answer, claimant in decided:
+        if not claimant.done():
+            claimant.set_result(answer)
+
+
+def queue(desk: Desk[Answer], user_ref: str) -> asyncio.Future[Answer] | None:
+    """Queue a claim; return what will be its answer, None if it was turned away."""
+    claimant: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    return claimant if desk.claim(user_ref, claimant) else None
 
 
 class CountingGate(Gate):
@@ -51,7 +60,7 @@ async def test_claims_that_arrive_together_travel_together(shelf: Shelf, stock_o
     stock = await shelf.stand(stock_of(quantity=300))
     gate = CountingGate(shelf.client)
     desk = Desk(gate, stock, tell, pace=Pace(1_000_000), interval_s=0, batch_max=256, waiting_max=10_000)
-    futures = [desk.claim(f"u{number}") for number in range(1000)]
+    futures = [queue(desk, f"u{number}") for number in range(1000)]
     answers = await asyncio.gather(*(future for future in futures if future is not None))
     assert Counter(answer.letter for answer in answers) == {"W": 300, "S": 700}
     assert [answer.letter for answer in answers] == ["W"] * 300 + ["S"] * 700
@@ -64,7 +73,7 @@ async def test_claims_go_to_the_gate_no_faster_than_the_process_has_stated(shelf
     stock = await shelf.stand(stock_of(quantity=300))
     desk = Desk(shelf.gate, stock, tell, pace=Pace(1000), interval_s=0, batch_max=50, waiting_max=1000)
     began_s = time.monotonic()
-    futures = [desk.claim(f"u{number}") for number in range(300)]
+    futures = [queue(desk, f"u{number}") for number in range(300)]
     answers = await asyncio.gather(*(future for future in futures if future is not None))
     assert time.monotonic() - began_s >= 0.25 - 0.02  # less than two late timers
     assert {answer.letter for answer in answers} == {"W"}
@@ -78,8 +87,8 @@ async def test_desks_of_one_process_take_turns(shelf: Shelf, stock_of: StockOf) 
         await shelf.stand(stock_of(quantity=1, class_code="dining")),
     )
     desk = Desk(shelf.gate, wanted, tell, pace=pace, interval_s=0, batch_max=50, waiting_max=1000)
-    crowd = [desk.claim(f"u{number}") for number in range(1000)]
-    second = Desk(shelf.gate, other, tell, pace=pace, interval_s=0, batch_max=50, waiting_max=1000).claim("a")
+    crowd = [queue(desk, f"u{number}") for number in range(1000)]
+    second = queue(Desk(shelf.gate, other, tell, pace=pace, interval_s=0, batch_max=50, waiting_max=1000), "a")
     assert second is not None
     assert (await second).letter == "W"
     served = sum(future is not None and future.done() for future in crowd)
@@ -91,7 +100,7 @@ async def test_a_full_desk_turns_claims_away_at_once(shelf: Shelf, stock_of: Sto
     """Beyond the bound there is no queue, and those who wait are served all the same."""
     stock = await shelf.stand(stock_of(quantity=3))
     desk = Desk(shelf.gate, stock, tell, pace=Pace(1_000_000), interval_s=0, batch_max=10, waiting_max=2)
-    first, second, third = desk.claim("a"), desk.claim("b"), desk.claim("c")
+    first, second, third = queue(desk, "a"), queue(desk, "b"), queue(desk, "c")
     assert third is None
     assert first is not None
     assert second is not None
@@ -102,12 +111,12 @@ async def test_a_claim_that_was_given_up_still_counts_for_the_user(shelf: Shelf,
     """A caller who hangs up has claimed all the same: asking again gives the voucher."""
     stock = await shelf.stand(stock_of())
     desk = Desk(shelf.gate, stock, tell, pace=Pace(1_000_000), interval_s=0, batch_max=10, waiting_max=10)
-    gone, here = desk.claim("a"), desk.claim("b")
+    gone, here = queue(desk, "a"), queue(desk, "b")
     assert gone is not None
     assert here is not None
     gone.cancel()
     await here
-    again = desk.claim("a")
+    again = queue(desk, "a")
     assert again is not None
     assert (await again).letter == "H"
 
@@ -117,7 +126,7 @@ async def test_an_unreachable_gate_is_told_to_everyone_who_waits(stock_of: Stock
     client = gates.connect("unix:///nonexistent/valkey.sock", timeout_ms=200)
     desk = Desk(Gate(client), stock_of(), tell, pace=Pace(1_000_000), interval_s=0, batch_max=10, waiting_max=10)
     for _ in range(2):
-        futures = [desk.claim(user) for user in ("a", "b")]
+        futures = [queue(desk, user) for user in ("a", "b")]
         for future in futures:
             assert future is not None
             with pytest.raises(GateUnavailable):
@@ -153,9 +162,9 @@ async def test_one_failing_call_answers_all_who_waited_when_it_began(
     """Five batches are told by one call and not by five; who came during that call has one of his own."""
     gate = HangingGate(shelf.client, error)
     desk = Desk(gate, stock_of(), tell, pace=Pace(1_000_000), interval_s=0, batch_max=10, waiting_max=100)
-    before = [desk.claim(f"u{number}") for number in range(50)]
+    before = [queue(desk, f"u{number}") for number in range(50)]
     await wait_until(lambda: gate.calls == 1, "the first call is under way")
-    during = [desk.claim(f"v{number}") for number in range(30)]
+    during = [queue(desk, f"v{number}") for number in range(30)]
     gate.fail()
     waiting = [future for future in before + during if future is not None]
     answers = await asyncio.gather(*waiting, return_exceptions=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
 from unittest import mock
@@ -22,7 +22,6 @@ from grab_service.admission import Memory
 from grab_service.api.claims import Asked, Claims
 from grab_service.api.counter import Counter
 from grab_service.api.incoming import Reception
-from grab_service.api.reply import Reply
 from grab_service.confirm import Confirmations, Settled
 from grab_service.confirm import Watch as Listener
 from grab_service.crowd import Crowd
@@ -340,10 +339,13 @@ class Api:
         reply = self._claims._recall(counter, user, current_process().time(), "en", "simulated")
         claim = Asked(counter, user, _RECEPTION.read([], None))
         while reply is None:
-            queued = self._claims.ask(claim)
-            if isinstance(queued, Reply):
-                return queued.status, queued.body
-            with suppress(GateUnavailable):  # told what it was below
-                await queued
-            reply = self._claims.told(claim, queued)
+            waiting: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+            reply = self._claims.ask(claim, waiting)
+            if reply is None:
+                settled: Settled | Exception
+                try:
+                    settled = await waiting
+                except GateUnavailable as error:
+                    settled = error
+                reply = self._claims.told(claim, settled)
         return reply.status, reply.body

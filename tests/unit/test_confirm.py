@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from grab_service.confirm import Confirmations, Outcome, Settled
 from grab_service.gate import Answer, Holding, Letter, Progress, StreamId
 
@@ -16,8 +18,27 @@ def holding(seq: int, epoch: int = 1) -> Holding:
 def wait(waiting: Confirmations, held: Holding) -> asyncio.Future[Settled]:
     """Let the winner of a holding of the gate's present epoch wait."""
     claim: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
-    waiting.settle(Answer(Letter.WON, held.epoch, 0, held), claim)
+    waiting.settle([(Answer(Letter.WON, held.epoch, 0, held), claim)])
     return claim
+
+
+class _Again:
+    """Waits as often as he is asked to, and notes what he is told."""
+
+    def __init__(self, settled: list[Settled]) -> None:
+        self._settled = settled
+
+    def done(self) -> bool:
+        """Return that he waits."""
+        return False
+
+    def set_result(self, result: Settled) -> None:
+        """Note it."""
+        self._settled.append(result)
+
+    def set_exception(self, exception: Exception) -> None:
+        """Fail: nobody tells him of one."""
+        raise AssertionError from exception
 
 
 def progress(seq: int, epoch: int = 1, refused: tuple[int, ...] = ()) -> Progress:
@@ -108,6 +129,28 @@ async def test_nobody_waits_longer_than_the_timeout() -> None:
     waiting.sweep()
     assert future.result().outcome is Outcome.LATE
     assert not waiting.are_awaited
+
+
+async def test_who_asks_again_has_the_whole_time_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recovery lets him wait a second time: when his first time would be over, he is not told that he is late."""
+    now_s = 100.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now_s)
+    settled: list[Settled] = []
+    who = _Again(settled)
+    waiting = Confirmations(timeout_s=60)
+    waiting.settle([(Answer(Letter.WON, 1, 0, holding(1)), who)])
+    waiting.advance(progress(0, epoch=2))
+    assert [each.outcome for each in settled] == [Outcome.EPOCH_OVER]
+    now_s += 40
+    waiting.settle([(Answer(Letter.WON, 2, 0, holding(1, epoch=2)), who)])
+    now_s += 40
+    waiting.sweep()
+    assert len(settled) == 1
+    waiting.advance(progress(1, epoch=2))
+    assert [each.outcome for each in settled[1:]] == [Outcome.COMMITTED]
+    now_s += 60
+    waiting.sweep()
+    assert len(settled) == 2
 
 
 async def test_winners_who_ask_again_while_the_ledger_is_away_are_not_piled_up() -> None:

@@ -6,7 +6,6 @@ must cost almost nothing.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from grab_service.api.problems import CHINESE, ENGLISH, Code, form
 from grab_service.api.reply import NO_STORE, Reply
 from grab_service.api.scopes import CLAIM_ROUTE, TABLE
 from grab_service.auth import Authenticator
+from grab_service.claimant import Claimant
 from grab_service.confirm import Outcome, Settled
 from grab_service.gate import GateUnavailable, Holding, Letter
 from grab_service.identity import Distrust, Identity
@@ -118,26 +118,30 @@ class Claims:
             return problems.reply(Code.SIGN_ERROR, request_id, language, detail=Distrust.PEPPER.value)
         return self._recall(counter, user_ref, now_s, language, request_id) or Asked(counter, user_ref, incoming)
 
-    def ask(self, claim: Asked) -> asyncio.Future[Settled] | Reply:
-        """Ask the stores about a claim that could not be answered at once; ``told`` says what their answer means.
+    def ask(self, claim: Asked, claimant: Claimant[Settled]) -> Reply | None:
+        """Ask the stores about a claim that could not be answered at once.
+
+        Args:
+            claim: The claim.
+            claimant: Is told what it came to; ``told`` says what that means.
 
         Returns:
-            What will be settled, or the answer if too many wait.
+            The answer if too many wait; then nobody is told.
         """
-        queued = claim.counter.desk.claim(claim.user_ref)
-        if queued is None:
+        if not claim.counter.desk.claim(claim.user_ref, claimant):
             incoming = claim.incoming
             return busy(Ending.BUSY_QUEUE, incoming.request_id, incoming.language, "Too many claims are waiting.")
         claim.asks += 1
-        return queued
+        return None
 
-    def told(self, claim: Asked, settled: asyncio.Future[Settled]) -> Reply | None:
+    def told(self, claim: Asked, settled: Settled | Exception) -> Reply | None:
         """Return the answer to a claim about which the stores have been asked; None if they must be asked again."""
         request_id, language, counter = claim.incoming.request_id, claim.incoming.language, claim.counter
-        try:
-            answer, outcome = settled.result()
-        except GateUnavailable:
-            return busy(Ending.BUSY_GATE, request_id, language, "The gate did not answer.")
+        if isinstance(settled, Exception):
+            if isinstance(settled, GateUnavailable):
+                return busy(Ending.BUSY_GATE, request_id, language, "The gate did not answer.")
+            raise settled
+        answer, outcome = settled
         if answer.epoch < counter.confirmations.vault_epoch:
             return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate is being recovered.")
         if answer.holding is None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from time import monotonic
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,6 +23,7 @@ from grab_service.api.safe_headers import completed
 from grab_service.api.scopes import Surface, surface_of
 from grab_service.api.service import Service
 from grab_service.api.turns import Turns
+from grab_service.claimant import Claimant
 from grab_service.confirm import Settled
 from grab_service.signatures import looks_signed
 
@@ -128,18 +128,17 @@ class Front:
             self.places.take(stock_id)
         return known
 
-    def ask(self, claim: Asked) -> asyncio.Future[Settled] | Reply:
-        """Ask the stores about a claim; its place is free again if that is answered at once."""
-        asked: asyncio.Future[Settled] | Reply
+    def ask(self, claim: Asked, claimant: Claimant[Settled]) -> Reply | None:
+        """Ask the stores about a claim, or answer it at once; its place is free again then."""
         try:
-            asked = self._claims.ask(claim)
+            reply = self._claims.ask(claim, claimant)
         except Exception:  # noqa: BLE001  as above
-            asked = _failed(claim.incoming)
-        if isinstance(asked, Reply):
+            reply = _failed(claim.incoming)
+        if reply is not None:
             self.places.leave(claim.counter.stock.stock_id)
-        return asked
+        return reply
 
-    def told(self, claim: Asked, settled: asyncio.Future[Settled]) -> Reply | None:
+    def told(self, claim: Asked, settled: Settled | Exception) -> Reply | None:
         """Return the answer to a claim about which the stores were asked; None if they must be asked again.
 
         Its place is free again if it is answered.
@@ -171,16 +170,19 @@ class Front:
 
     async def _ask(self, claim: Asked) -> Reply | Asked:
         """Ask the stores about a claim once; return the claim if they must be asked again."""
-        queued = self.ask(claim)
-        if isinstance(queued, Reply):
-            return queued
+        waiting: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
+        reply = self.ask(claim, waiting)
+        if reply is not None:
+            return reply
+        settled: Settled | Exception
         try:
-            with suppress(Exception):  # told what it was below
-                await queued
+            settled = await waiting
         except asyncio.CancelledError:
             self.places.leave(claim.counter.stock.stock_id)
             raise
-        return self.told(claim, queued) or claim
+        except Exception as error:  # noqa: BLE001  as above
+            settled = error
+        return self.told(claim, settled) or claim
 
     def stock_picture(self, headers: Headers, began_s: float) -> tuple[str, Reply]:
         """Answer a poll of the stock picture, counted; return its request id as well.

@@ -7,6 +7,7 @@ old version) goes on to the application as with any other server, and so does al
 from __future__ import annotations
 
 import asyncio
+import logging
 from http import HTTPStatus
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ from grab_service.confirm import Settled
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
+
+_log = logging.getLogger(__name__)
 
 _PREFIX, _SUFFIX, _STOCK = CLAIMS_PREFIX.encode(), CLAIMS_SUFFIX.encode(), STOCK_PATH.encode()
 _CLOSES = ((b"connection", b"close"),)
@@ -69,26 +72,37 @@ class _UnderWay:
 
     def ask(self) -> None:
         """Ask the stores."""
-        queued = self._front.ask(self._claim)
-        if isinstance(queued, Reply):
-            self._answer(queued)
-        else:
-            queued.add_done_callback(self._told)
+        reply = self._front.ask(self._claim, self)
+        if reply is not None:
+            self._answer(reply)
 
-    def _told(self, settled: asyncio.Future[Settled]) -> None:
-        reply = self._front.told(self._claim, settled)
+    def done(self) -> bool:
+        """Whether the claim is answered."""
+        return self.response_complete
+
+    def set_result(self, result: Settled | Exception) -> None:
+        """Answer the claim by what it came to, or ask again."""
+        reply = self._front.told(self._claim, result)
         if reply is None:
             self.ask()
         else:
             self._answer(reply)
 
+    def set_exception(self, exception: Exception) -> None:
+        """Answer the claim although it is not known what it came to."""
+        self.set_result(exception)
+
     def _answer(self, reply: Reply) -> None:
         self.response_complete = True
         claim = self._claim
         request_id = claim.incoming.request_id
-        if not self.disconnected:
-            self._line.tell_last(self._front, request_id, reply, keeps_alive=self.keep_alive)
-        self._front.count(request_id, claim.counter.stock.stock_id, reply, self._began_s)
+        try:
+            if not self.disconnected:
+                self._line.tell_last(self._front, request_id, reply, keeps_alive=self.keep_alive)
+            self._front.count(request_id, claim.counter.stock.stock_id, reply, self._began_s)
+        except Exception:  # noqa: BLE001  whoever is told next must not suffer for this connection
+            _log.exception("the answer to request %s could not be sent", request_id)
+            self._line.transport.close()
 
 
 class Line(HttpToolsProtocol):
