@@ -171,19 +171,17 @@ class Confirmations:
         """Return what became of an entry of which the gate told under an epoch of its own; None if it is not known."""
         if gate_epoch < self.vault_epoch:
             return Outcome.EPOCH_OVER
-        if not self._waits_for_ledger or holding.epoch < gate_epoch:
+        _, epoch, stream_id = holding
+        if not self._waits_for_ledger or epoch < gate_epoch:
             return Outcome.COMMITTED
-        return self._outcome_of(holding.epoch, holding.stream_id)
-
-    def _is_refused(self, holding: Holding) -> bool:
-        return holding.stream_id in self._refused
-
-    def _outcome_of(self, epoch: int, stream_id: StreamId) -> Outcome | None:
         if epoch < self._epoch:
             return Outcome.EPOCH_OVER
         if epoch > self._epoch or stream_id > self._committed:
             return None
         return Outcome.REFUSED if stream_id in self._refused else Outcome.COMMITTED
+
+    def _is_refused(self, holding: Holding) -> bool:
+        return holding.stream_id in self._refused
 
 
 class Watch:

@@ -74,8 +74,8 @@ class Holding(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Holding:
         """Read ``claim_no:epoch:ms-seq``."""
-        claim_no, epoch, ms, seq = map(int, text.replace("-", ":").split(":"))
-        return cls(claim_no, epoch, StreamId(ms, seq))
+        claim_no, epoch, ms, seq = text.replace("-", ":").split(":")
+        return cls(int(claim_no), int(epoch), StreamId(int(ms), int(seq)))
 
 
 class Answer(NamedTuple):

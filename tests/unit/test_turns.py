@@ -21,8 +21,7 @@ class _Kept:
 
 def _comes(turns: Turns, kept: _Kept, data: bytes) -> bool:
     """Let a claim come as a connection does; return whether it is refused at once."""
-    if not turns.refuses():
-        turns.take(kept, data, 1.5)
+    if turns.take(kept, data, 1.5):
         return False
     kept.go_on(data, 1.5, is_too_much=True)
     return True

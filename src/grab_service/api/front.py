@@ -45,6 +45,7 @@ class Front:
 
     Attributes:
         serves_claims: Whether claims are answered here.
+        count: Counts a claim that was answered.
         places: Counts the claims under way.
         turns: Lets claims in that connections hold, a slice a turn.
         heads: Those of the claims that connections hold.
@@ -57,6 +58,7 @@ class Front:
         self.serves_claims = Surface.PUBLIC in surface
         self._service = service
         self._instruments = service.instruments
+        self.count = service.instruments.claim
         self._claims = service.claims
         self.places = service.places
         self.turns = Turns(self.places)
@@ -90,7 +92,7 @@ class Front:
         start, body = reply.messages(request_id)
         await send(start)
         await send(body)
-        self.count(request_id, stock_id, reply, began_s)
+        self.count(request_id, stock_id, reply, monotonic() - began_s)
 
     def is_full(self, stock_id: str) -> bool:
         """Whether the next claim of a stock has to be turned away."""
@@ -107,7 +109,7 @@ class Front:
         if not self.is_full(stock_id):
             return None
         request_id = self.reception.new_id()
-        self._instruments.claim(request_id, stock_id, _TURNED_AWAY, monotonic() - began_s)
+        self.count(request_id, stock_id, _TURNED_AWAY, monotonic() - began_s)
         return self._refusals.answer(request_id.encode(), of_every_answer)
 
     def at_once(self, stock_id: str, incoming: Incoming, now_s: float) -> Reply | Asked:
@@ -118,7 +120,7 @@ class Front:
             incoming: The request.
             now_s: This process's monotonic clock.
         """
-        if self.is_full(stock_id):
+        if self.places.are_short and self.places.are_full(stock_id):
             return _FULL.filled_in(incoming.request_id)
         try:
             known = self._claims.answer_at_once(stock_id, incoming, now_s)
@@ -150,10 +152,6 @@ class Front:
         if reply is not None:
             self.places.leave(claim.counter.stock.stock_id)
         return reply
-
-    def count(self, request_id: str, stock_id: str, reply: Reply, began_s: float) -> None:
-        """Count a claim that was answered, and was begun at this instant of the monotonic clock."""
-        self._instruments.claim(request_id, stock_id, reply, monotonic() - began_s)
 
     async def _claim(self, stock_id: str, incoming: Incoming, receive: Receive, now_s: float) -> Reply:
         try:

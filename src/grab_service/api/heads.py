@@ -22,28 +22,24 @@ _LINE_BYTES_MAX = 200
 _SHAPES_MAX = 256
 _SCHEME = b"Bearer "
 _TOKEN, _TOKEN_IN_SMALL = b"\nAuthorization: " + _SCHEME, b"\nauthorization: " + _SCHEME
+_TOKEN_BEGINS = len(_TOKEN)
 _SENDER, _ID = b"\nX-Forwarded-For: ", b"\nRequest-Id: "  # as our proxy writes them
 # Nothing else may stand in what is cut out of a shape, so that it hides no line.
 _WORD_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
 _TOKEN_BYTES = _WORD_BYTES + b"~+/="
 _SENDER_BYTES = b"0123456789abcdefABCDEF.:, "
-_FOLDED = (b" ", b"\t")  # a line that begins so belongs to the one before
 
 
-class _Parts(NamedTuple):
-    """A head in parts.
+class _Known(NamedTuple):
+    """What a shape says.
 
     Attributes:
-        shape: All but the others.
-        token: Who claims.
-        sender: Where he comes from, as a proxy tells it.
-        request_id: What the proxy calls the request.
+        stock_id: What is claimed.
+        incoming: What the head said that was learned.
     """
 
-    shape: bytes
-    token: bytes
-    sender: bytes | None
-    request_id: bytes | None
+    stock_id: str
+    incoming: Incoming
 
 
 class Heads:
@@ -55,21 +51,22 @@ class Heads:
 
     def __init__(self, reception: Reception) -> None:
         self._reception = reception
-        self._shapes: dict[bytes, tuple[str, Incoming]] = {}
+        # By what they are without the token; those with values of a proxy by what they are without these as well.
+        self._plain: dict[bytes, _Known] = {}
+        self._told: dict[bytes, _Known] = {}
 
     @property
     def remembered(self) -> int:
         """How many shapes are remembered."""
-        return len(self._shapes)
+        return len(self._plain) + len(self._told)
 
     def stock_of(self, data: bytes) -> str | None:
         """Return which stock a message claims, None unless it is a claim and nothing else.
 
         The headers are only searched for what would make the message longer than its head, or end the connection.
         """
-        parts = _cut(data)
-        known = None if parts is None else self._shapes.get(parts.shape)
-        return _stock_of(data) if known is None else known[0]
+        found = self._find(data)
+        return _stock_of(data) if found is None else found[0].stock_id
 
     def read(self, data: bytes, client: Client) -> tuple[str, Incoming] | None:
         """Return what a message claims and what its head says, None unless one of its shape was learned.
@@ -78,13 +75,12 @@ class Heads:
             data: The message.
             client: Who holds the connection.
         """
-        parts = _cut(data)
-        known = None if parts is None else self._shapes.get(parts.shape)
-        if parts is None or known is None:
+        found = self._find(data)
+        if found is None:
             return None
-        _, token, sender, theirs = parts
+        (stock_id, incoming), token, sender, theirs = found
         request_id = self._reception.new_id() if theirs is None else theirs.decode()
-        return known[0], known[1].again(_SCHEME + token, sender, client, request_id)
+        return stock_id, incoming.again(_SCHEME + token, sender, client, request_id)
 
     def learn(self, data: bytes, stock_id: str, incoming: Incoming) -> None:
         """Remember what the parser has read: a claim without a body, for which it has used nothing but this message.
@@ -95,37 +91,64 @@ class Heads:
             stock_id: What is claimed.
             incoming: What the head says.
         """
+        if not incoming.says_once or data.find(_HEAD_END) != len(data) - len(_HEAD_END) or _is_folded(data):
+            return
         parts = _cut(data)
-        if (
-            parts is not None
-            and incoming.says_once
-            and incoming.names_itself == (parts.request_id is not None)
-            and data.find(_HEAD_END) == len(data) - len(_HEAD_END)
-        ):
-            if len(self._shapes) >= _SHAPES_MAX:
-                self._shapes.clear()
-            self._shapes[parts.shape] = stock_id, incoming
+        told = None if parts is None else _cut_told(parts[0])
+        if parts is None or told is None:
+            return
+        shape, sender, request_id = told
+        if incoming.names_itself != (request_id is not None):
+            return
+        if self.remembered >= _SHAPES_MAX:
+            self._plain.clear()
+            self._told.clear()
+        if sender is None and request_id is None:
+            self._plain[shape] = _Known(stock_id, incoming)
+        else:
+            self._told[shape] = _Known(stock_id, incoming)
+
+    def _find(self, data: bytes) -> tuple[_Known, bytes, bytes | None, bytes | None] | None:
+        """Return what is known of a head, its token, its sender as a proxy tells him, and what the proxy calls it."""
+        parts = _cut(data)
+        if parts is None:
+            return None
+        shape, token = parts
+        known = self._plain.get(shape)
+        if known is not None:
+            return known, token, None, None
+        told = _cut_told(shape) if self._told else None
+        if told is None:
+            return None
+        shape, sender, request_id = told
+        known = self._told.get(shape)
+        return None if known is None else (known, token, sender, request_id)
 
 
-def _cut(data: bytes) -> _Parts | None:
-    """Return the parts of a head; None if it has no token that can be cut out."""
+def _cut(data: bytes) -> tuple[bytes, bytes] | None:
+    """Return a head without its token, and the token; None if it has none that can be cut out."""
     begin = data.find(_TOKEN)
     if begin < 0:
         begin = data.find(_TOKEN_IN_SMALL)
         if begin < 0:
             return None
-    begin += len(_TOKEN)
+    begin += _TOKEN_BEGINS
     end = data.find(b"\r", begin)
     token = data[begin:end]
-    if end <= begin or token.translate(None, _TOKEN_BYTES) or data[end + 2 : end + 3] in _FOLDED:
+    if end <= begin or token.translate(None, _TOKEN_BYTES):
         return None
-    shape, sender, request_id = data[:begin] + data[end:], None, None
+    return data[:begin] + data[end:], token
+
+
+def _cut_told(shape: bytes) -> tuple[bytes, bytes | None, bytes | None] | None:
+    """Return a head without what a proxy adds, whom it saw and its name for the request; None if these are strange."""
+    sender = request_id = None
     begin = shape.find(_SENDER)
     if begin >= 0:
         begin += len(_SENDER)
         end = shape.find(b"\r", begin)
         sender = shape[begin:end]
-        if end < 0 or sender.translate(None, _SENDER_BYTES) or shape[end + 2 : end + 3] in _FOLDED:
+        if end < 0 or sender.translate(None, _SENDER_BYTES):
             return None
         shape = shape[:begin] + shape[end:]
     begin = shape.find(_ID)
@@ -135,10 +158,13 @@ def _cut(data: bytes) -> _Parts | None:
         request_id = shape[begin:end]
         if not 0 < end - begin <= REQUEST_ID_BYTES_MAX or request_id.translate(None, _WORD_BYTES):
             return None
-        if shape[end + 2 : end + 3] in _FOLDED:
-            return None
         shape = shape[:begin] + shape[end:]
-    return _Parts(shape, token, sender, request_id)
+    return shape, sender, request_id
+
+
+def _is_folded(data: bytes) -> bool:
+    """Whether a line belongs to the one before, so that a value does not end where its line does."""
+    return b"\n " in data or b"\n\t" in data
 
 
 def _stock_of(data: bytes) -> str | None:

@@ -41,6 +41,8 @@ _CLOSES = ((b"connection", b"close"),)
 _CLAIM_BYTES_MAX = 4096  # a longer one is no plain claim
 _HEAD_BYTES_MAX = 65_536  # as Granian's
 _NONE_WAITS = asyncio.Event()
+# Told to somebody who is not believed, or before it is known whether he is.
+_OF_STRANGERS = frozenset({HTTPStatus.UNAUTHORIZED.value, HTTPStatus.SERVICE_UNAVAILABLE.value})
 
 
 class _UnderWay:
@@ -99,7 +101,7 @@ class _UnderWay:
         try:
             if not self.disconnected:
                 self._line.tell_last(self._front, request_id, reply, keeps_alive=self.keep_alive)
-            self._front.count(request_id, claim.counter.stock.stock_id, reply, self._began_s)
+            self._front.count(request_id, claim.counter.stock.stock_id, reply, monotonic() - self._began_s)
         except Exception:  # noqa: BLE001  whoever is told next must not suffer for this connection
             _log.exception("the answer to request %s could not be sent", request_id)
             self._line.transport.close()
@@ -169,9 +171,8 @@ class Line(HttpToolsProtocol):
                     self.send_400_response("The head is too long.")
         else:
             now_s = monotonic()
-            if not turns.refuses():
+            if turns.take(self, data, now_s):
                 self._is_queued, self._used_s = True, now_s
-                turns.take(self, data, now_s)
             elif not self._turns_away(data, now_s):
                 self.go_on(data, now_s, is_too_much=False)
 
@@ -180,9 +181,8 @@ class Line(HttpToolsProtocol):
         self._is_queued = False
         if self.transport.is_closing():
             return
-        self._began_s = since_s
         if not (is_too_much and self._turns_away(data, since_s)):
-            self._take_in(data)
+            self._take_in(data, since_s)
         if self._later:
             later, self._later = self._later, b""
             self.flow.resume_reading()
@@ -190,8 +190,9 @@ class Line(HttpToolsProtocol):
         if self._ends:
             self.shutdown()
 
-    def _take_in(self, data: bytes) -> None:
+    def _take_in(self, data: bytes, began_s: float) -> None:
         """Read a claim: like one of its shape that was read before, else with the parser."""
+        self._began_s = began_s
         cycle, front, heads = self.cycle, self._front, self._heads
         if front is None or heads is None or not (self._is_between and (cycle is None or cycle.response_complete)):
             super().data_received(data)
@@ -204,8 +205,9 @@ class Line(HttpToolsProtocol):
             finally:
                 self._whole = b""
         else:
-            self._used_s = self._began_s
-            self._claim(front, *read)
+            self._used_s = began_s
+            stock_id, incoming = read
+            self._claim(front, stock_id, incoming, began_s)
 
     def _turns_away(self, data: bytes, began_s: float) -> bool:
         """Turn a claim away if it is one too many and if that can be told from its head as it is."""
@@ -246,7 +248,7 @@ class Line(HttpToolsProtocol):
             if parser.get_method() == b"POST":
                 stock_id = url[CLAIMS_BEGIN:CLAIMS_END].decode("latin-1")
                 incoming = front.reception.read(self.headers, self.client)
-                is_believed = self._claim(front, stock_id, incoming)
+                is_believed = self._claim(front, stock_id, incoming, self._began_s)
                 if is_believed and self._whole:
                     front.heads.learn(self._whole, stock_id, incoming)
             else:
@@ -255,28 +257,28 @@ class Line(HttpToolsProtocol):
             # Much is told for little, so it is written at once: the transport says when it is too much.
             request_id, picture = front.stock_picture(self.headers, self._began_s)
             front.turns.send()
-            self.transport.write(self._encoded(request_id, picture))
+            self.transport.write(encoded(picture, request_id, self.server_state.default_headers))
         else:
             self._pass_on()
 
-    def _claim(self, front: Front, stock_id: str, incoming: Incoming) -> bool:
+    def _claim(self, front: Front, stock_id: str, incoming: Incoming, began_s: float) -> bool:
         """Answer a claim or let it wait; return whether whoever sent it was believed to be who he says."""
-        began_s = self._began_s
         found = front.at_once(stock_id, incoming, began_s)
         if isinstance(found, Reply):
-            self._tell(front, incoming.request_id, found)
-            front.count(incoming.request_id, stock_id, found, began_s)
-            return found.status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE)
+            request_id = incoming.request_id
+            front.turns.answer(self.transport, encoded(found, request_id, self.server_state.default_headers))
+            front.count(request_id, stock_id, found, monotonic() - began_s)
+            return found.status not in _OF_STRANGERS
         self.cycle = cycle = _UnderWay(self, front, found, began_s)
         cycle.ask()
         return True
 
     def tell_last(self, front: Front, request_id: str, reply: Reply, *, keeps_alive: bool) -> None:
         """Answer the claim that waited, and go on or end."""
-        if keeps_alive:
-            self._tell(front, request_id, reply)
-        else:
-            self._tell(front, request_id, reply._replace(headers=reply.headers + _CLOSES))
+        if not keeps_alive:
+            reply = reply._replace(headers=reply.headers + _CLOSES)
+        front.turns.answer(self.transport, encoded(reply, request_id, self.server_state.default_headers))
+        if not keeps_alive:
             front.turns.send()
             self.transport.close()
         self.on_response_complete()
@@ -301,7 +303,8 @@ class Line(HttpToolsProtocol):
         self._used_s = monotonic()
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
 
@@ -317,12 +320,6 @@ class Line(HttpToolsProtocol):
 
     def _unset_keepalive_if_required(self) -> None:
         self._used_s = monotonic()
-
-    def _tell(self, front: Front, request_id: str, reply: Reply) -> None:
-        front.turns.answer(self.transport, self._encoded(request_id, reply))
-
-    def _encoded(self, request_id: str, reply: Reply) -> bytes:
-        return encoded(reply, request_id, tuple(self.server_state.default_headers))
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, after what was answered before it."""

@@ -60,31 +60,27 @@ class Turns:
         """Whether as many wait as may, so that one that is let in is to be refused, whatever places there are."""
         return len(self._waiting) >= WAITING_MAX
 
-    def refuses(self) -> bool:
-        """Whether a claim that comes now is to be refused at once, and count it as refused in this turn.
-
-        Whoever cannot be served learns it before those who can are.
-        """
-        if self._refused >= REFUSALS or not (self._places.are_short or len(self._waiting) >= WAITING_MAX):
-            return False
-        if not self._is_due:
-            self._is_due = True
-            asyncio.get_running_loop().call_soon(self._begin)
-        self._refused += 1
-        return True
-
-    def take(self, receiver: Receiver, data: bytes, now_s: float) -> None:
-        """Take a claim that is not refused at once, and keep it until its turn.
+    def take(self, receiver: Receiver, data: bytes, now_s: float) -> bool:
+        """Take a claim and keep it until its turn.
 
         Args:
             receiver: Who goes on with it.
             data: What he received.
             now_s: When: this process's monotonic clock.
+
+        Returns:
+            Whether it is taken.  If not it is to be refused at once, and is counted as refused in this turn: whoever
+            cannot be served learns it before those who can are.
         """
+        waiting = self._waiting
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._begin)
-        self._waiting.append((receiver, data, now_s))
+        if (self._places.are_short or len(waiting) >= WAITING_MAX) and self._refused < REFUSALS:
+            self._refused += 1
+            return False
+        waiting.append((receiver, data, now_s))
+        return True
 
     def answer(self, transport: Transport, answer: bytes) -> None:
         """Send an answer when the claims of this turn are handled."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -10,12 +11,13 @@ from grab_service.api.reply import NO_SNIFFING, NOT_MODIFIED, Reply
 _HEADS_MAX = 256
 
 
-def encoded(reply: Reply, request_id: str, of_every_answer: tuple[tuple[bytes, bytes], ...]) -> bytes:
+def encoded(reply: Reply, request_id: str, of_every_answer: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Return a whole answer, with the headers that the server adds to every one."""
     status, body, content_type, headers, _ = reply
+    every = tuple(of_every_answer)
     if status == NOT_MODIFIED:
-        return b"%brequest-id: %b\r\n\r\n" % (head_of(status, None, headers, of_every_answer), request_id.encode())
-    head = head_of(status, content_type, headers, of_every_answer)
+        return b"%brequest-id: %b\r\n\r\n" % (head_of(status, None, headers, every), request_id.encode())
+    head = head_of(status, content_type, headers, every)
     return b"%brequest-id: %b\r\ncontent-length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
 
 
