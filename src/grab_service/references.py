@@ -6,6 +6,7 @@ a bare hash of a phone number could be reversed by trying them all.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -20,6 +21,8 @@ _LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _DIGIT_OF = {letter: digit for digit, letter in enumerate(_LETTERS)}
 _CODE_BYTES = 10  # 80 bits, sixteen letters
 _CODE_LETTERS = 17  # and the check letter
+_DERIVED_MAX = 100_000  # of a stock, some 7 MB
+_DERIVED_AT_ONCE = 256  # in half a millisecond
 _AS_MEANT = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
 
 
@@ -80,6 +83,33 @@ class VoucherCodes:
     def code_hash(self, stock_id: str, claim_no: int) -> bytes:
         """Return the SHA-256 of the code, which is all that the ledger keeps of it."""
         return hashlib.sha256(self.code(stock_id, claim_no).encode()).digest()
+
+
+class StockCodes:
+    """The codes of one stock's vouchers; those derived before the opening cost a winner nothing.
+
+    Args:
+        codes: Derives them.
+        stock_id: The stock.
+    """
+
+    def __init__(self, codes: VoucherCodes, stock_id: str) -> None:
+        self._codes = codes
+        self._stock_id = stock_id
+        self._derived: list[str] = []
+
+    def code(self, claim_no: int) -> str:
+        """Return the code of a voucher by its number, 1 and up."""
+        if claim_no <= len(self._derived):
+            return self._derived[claim_no - 1]
+        return self._codes.code(self._stock_id, claim_no)
+
+    async def derive(self, quantity: int) -> None:
+        """Derive the codes of so many vouchers, of more than 100,000 the first; other work goes on meanwhile."""
+        for claim_no in range(1, min(quantity, _DERIVED_MAX) + 1):
+            self._derived.append(self._codes.code(self._stock_id, claim_no))
+            if claim_no % _DERIVED_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
 
 def hash_of_code(written: str) -> bytes | None:

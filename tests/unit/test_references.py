@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from grab_service.references import USER_REF_LENGTH, UserRefs, VoucherCodes, check_letter
+from grab_service.references import USER_REF_LENGTH, StockCodes, UserRefs, VoucherCodes, check_letter
 
 CODES = VoucherCodes(b"k" * 32)
 LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -50,6 +51,26 @@ def test_the_ledger_gets_a_hash_of_the_code() -> None:
     """What is minted is the SHA-256 of what the user is shown."""
     code = CODES.code("c-r1-general-1", 7)
     assert CODES.code_hash("c-r1-general-1", 7) == hashlib.sha256(code.encode()).digest()
+
+
+async def test_codes_that_were_derived_before_are_the_same() -> None:
+    """Of all numbers, derived or not, while they are being derived and after."""
+    codes = StockCodes(CODES, "s-1")
+    expected = [CODES.code("s-1", number) for number in range(1, 1001)]
+    deriving = asyncio.create_task(codes.derive(700))
+    for _ in range(5):
+        assert [codes.code(number) for number in range(1, 1001)] == expected
+        await asyncio.sleep(0)
+    await deriving
+    assert [codes.code(number) for number in range(1, 1001)] == expected
+
+
+async def test_codes_of_a_large_stock_are_derived_within_bounds() -> None:
+    """Beyond 100,000 a code is derived when it is asked for."""
+    codes = StockCodes(CODES, "s-1")
+    await codes.derive(100_010)
+    assert codes.code(100_005) == CODES.code("s-1", 100_005)
+    assert codes.code(100_000) == CODES.code("s-1", 100_000)
 
 
 @given(st.text(alphabet=LETTERS, min_size=16, max_size=16), st.integers(0, 15), st.sampled_from(LETTERS))

@@ -12,7 +12,7 @@ from grab_service.admission import Memory
 from grab_service.confirm import Confirmations, Settled
 from grab_service.desk import Desk
 from grab_service.gate import Holding
-from grab_service.references import VoucherCodes
+from grab_service.references import StockCodes
 from grab_service.stock import Stock
 
 
@@ -25,7 +25,7 @@ class Counter:
         desk: Where its claims wait for the gate.
         confirmations: Where its winners wait for the ledger.
         eligible_regions: Prefixes of the division codes whose residents may claim.
-        codes: Derives voucher codes.
+        codes: Of its vouchers.
         memory: What this process knows of the stock without asking.
         pepper_version: Of the pepper that its campaign began with.
         opens_ms: When its round opens, Unix milliseconds.
@@ -36,7 +36,7 @@ class Counter:
     desk: Desk[Settled]
     confirmations: Confirmations
     eligible_regions: tuple[str, ...]
-    codes: VoucherCodes
+    codes: StockCodes
     memory: Memory
     pepper_version: str = "1"
     opens_ms: int = field(init=False)
@@ -53,10 +53,9 @@ class Counter:
 
     def voucher(self, claim_no: int, claimed_ms: int, *, replayed: bool, state: str = "ISSUED") -> dict[str, Any]:
         """Return the voucher as the contract shows it to its owner; an issued one lapses by itself."""
-        stock = self.stock
         is_lapsed = state == "ISSUED" and time.time() * 1000 >= self._available_until_ms
         return {
-            "voucher_code": self.codes.code(stock.stock_id, claim_no),
+            "voucher_code": self.codes.code(claim_no),
             **self._facts(claim_no, "EXPIRED" if is_lapsed else state, claimed_ms),
             "replayed": replayed,
         }
@@ -72,7 +71,7 @@ class Counter:
         if time.time() * 1000 >= self._available_until_ms:
             voucher = self.voucher(holding.claim_no, holding.stream_id.ms, replayed=replayed)
             return json.dumps(voucher, ensure_ascii=False, separators=(",", ":")).encode()
-        code = self.codes.code(self.stock.stock_id, holding.claim_no)
+        code = self.codes.code(holding.claim_no)
         claimed_at = instants.from_ms(holding.stream_id.ms)
         return (self._form % (code, holding.claim_no, claimed_at, "true" if replayed else "false")).encode()
 

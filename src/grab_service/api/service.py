@@ -37,7 +37,7 @@ from grab_service.pepper_check import unfit
 from grab_service.places import Places
 from grab_service.presence import Presence, Work
 from grab_service.probe import Probe
-from grab_service.references import VoucherCodes
+from grab_service.references import StockCodes, VoucherCodes
 from grab_service.settings import Settings
 from grab_service.shared_rate import SharedRate
 from grab_service.snapshot import Snapshot
@@ -268,6 +268,7 @@ class Service:
                     counter.pepper_version = versions[campaign.campaign_id]
                     self.counters[stock.stock_id] = counter
                     self.instruments.know(stock.stock_id)
+                    self._keep(counter.codes.derive(stock.quantity))
         self.campaigns = campaigns
         if self._watch is not None:
             self._watch.cancel()
@@ -294,7 +295,7 @@ class Service:
             ),
             confirmations=confirmations,
             eligible_regions=eligible_regions,
-            codes=self.codes,
+            codes=StockCodes(self.codes, stock.stock_id),
             memory=Memory(settings.memory_ms / 1000, settings.holders_remembered_max),
         )
 
