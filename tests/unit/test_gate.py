@@ -27,5 +27,5 @@ def test_holdings_are_read_together_as_each_is_alone(holdings: list[Holding]) ->
 def test_a_holding_that_is_written_otherwise_is_not_read(text: str) -> None:
     """Nor are those beside it, which would be taken for each other's."""
     for texts in ([text], ["1:2:3-4", text], [text, "1:2:3-4"]):
-        with pytest.raises(ValueError, match="not written claim_no|invalid literal"):
+        with pytest.raises(ValueError, match=r"not written claim_no|invalid literal"):
             list(Holding.parse_all(texts))
