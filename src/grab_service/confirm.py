@@ -178,7 +178,7 @@ class Confirmations:
             return Outcome.EPOCH_OVER
         if epoch > self._epoch or stream_id > self._committed:
             return None
-        return Outcome.REFUSED if stream_id in self._refused else Outcome.COMMITTED
+        return Outcome.REFUSED if self._refused and stream_id in self._refused else Outcome.COMMITTED
 
     def _is_refused(self, holding: Holding) -> bool:
         return holding.stream_id in self._refused

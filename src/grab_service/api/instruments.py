@@ -68,7 +68,7 @@ class Instruments:
         self._claims: dict[str, int] = {}
         self._unknown = self._places_of(UNKNOWN_STOCK)
         self._claim_durations = self._durations(CLAIM_ROUTE, "POST")
-        self._soon, self._soon_s = [0] * _CLASSES, [0.0] * _CLASSES  # since the sheet was told
+        self._took, self._took_s = _no_claims()  # since the sheet was told
         self._stock_durations = self._durations(STOCK_ROUTE, "GET")
         self._scripts = self.sheets.own.cells((SCRIPT,), len(SCRIPT_BOUNDS_S) + 2)
         self._others: dict[tuple[str, str], list[int]] = {}
@@ -79,27 +79,21 @@ class Instruments:
 
     def claim(self, request_id: str, stock_id: str, reply: Reply, seconds: float) -> None:
         """Count an answered claim, and log it if it was won."""
-        words = self._words
         status = reply.status
         ending = reply.ending or OF_STATUS[status]
-        stock = self._claims.get(stock_id)
-        words[(self._unknown if stock is None else stock) + ending] += 1
+        self._words[self._claims.get(stock_id, self._unknown) + ending] += 1
         kind = status // 100
-        if seconds <= _FIRST_BOUND_S:
-            # Nearly every no is answered from memory so soon; the shared sheet is told of many together.
-            self._soon[kind] += 1
-            self._soon_s[kind] += seconds
-        else:
-            place = self._claim_durations[kind]
-            words[place + bisect_left(DURATION_BOUNDS_S, seconds)] += 1
-            words[place + _SUM] += int(seconds * _US)
+        # The shared sheet is told of many together: adding to it costs three times as much.
+        self._took[kind][0 if seconds <= _FIRST_BOUND_S else bisect_left(DURATION_BOUNDS_S, seconds)] += 1
+        self._took_s[kind] += seconds
         if status < _REFUSED:
             self._journal.claim(request_id, stock_id, ending)
             return
         self._until_logged -= 1
         if not self._until_logged:
             self._until_logged = self._one_in
-            self._journal.refused(request_id, UNKNOWN_STOCK if stock is None else stock_id, ending, seconds)
+            told = stock_id if stock_id in self._claims else UNKNOWN_STOCK
+            self._journal.refused(request_id, told, ending, seconds)
 
     def script(self, seconds: float) -> None:
         """Count a call of the gate that carried a batch of claims."""
@@ -153,10 +147,11 @@ class Instruments:
     def flush(self) -> None:
         """Tell the sheet and the log what was kept for them."""
         self._journal.flush()
-        for kind, place in enumerate(self._claim_durations):
-            self._words[place] += self._soon[kind]
-            self._words[place + _SUM] += int(self._soon_s[kind] * _US)
-        self._soon, self._soon_s = [0] * _CLASSES, [0.0] * _CLASSES
+        for place, counts, seconds in zip(self._claim_durations, self._took, self._took_s, strict=True):
+            for bucket, count in enumerate(counts):
+                self._words[place + bucket] += count
+            self._words[place + _SUM] += int(seconds * _US)
+        self._took, self._took_s = _no_claims()
 
     def close(self) -> None:
         """Leave the sheet to the process that comes next."""
@@ -185,6 +180,11 @@ class Instruments:
         """Return the places of a route's histograms by class of status: buckets, then the sum in microseconds."""
         names = [(DURATION, route, method, f"{each}xx") for each in range(_CLASSES)]
         return [self.sheets.own.cells(name, len(DURATION_BOUNDS_S) + 2) for name in names]
+
+
+def _no_claims() -> tuple[list[list[int]], list[float]]:
+    """Return, by class of status, counts of claims by their durations and the sums of these in seconds."""
+    return [[0] * (len(DURATION_BOUNDS_S) + 1) for _ in range(_CLASSES)], [0.0] * _CLASSES
 
 
 def _resident_bytes() -> int:
