@@ -26,10 +26,19 @@ from grab_service.api.journal import Journal
 from grab_service.api.reply import Reply
 from grab_service.settings import FILE_VARIABLE, Settings, variable_of
 from loadtest import wire
-from loadtest.bench.cpu import Cores, pin
+from loadtest.bench.cpu import Cores, exact_cpu_us_of, pin, processes, tree_of
 from loadtest.bench.figures import Line, Spread, Verdict, table
 from loadtest.bench.ours import OPEN, SOLD_OUT, Ours, run_ours
-from loadtest.bench.processes import BenchImpossible, Load, free_port, listening, measure, run_to_the_end, running
+from loadtest.bench.processes import (
+    BenchImpossible,
+    Load,
+    free_port,
+    go,
+    listening,
+    run_to_the_end,
+    running,
+    warm_load,
+)
 
 METRICS = "metrics"
 _OUTPUT = Path("artefacts/bench-metrics.json")
@@ -100,11 +109,17 @@ async def _one(
         ):
             requests = [service.request(stock_id) for _ in range(count + _WARM_UP)]
             load = Load(requests, _CONNECTIONS, _WARM_UP, seconds if name == "sold_out" else 60.0)
-            async with _scraped(port) if counts else contextlib.nullcontext():
-                figures = await measure(load, port, {cores.rest}, {"server": [process.pid]})
+            async with (
+                _scraped(port) if counts else contextlib.nullcontext(),
+                warm_load(load, port, {cores.rest}) as generator,
+            ):
+                serving = tree_of(process.pid, processes())
+                before_us = sum(map(exact_cpu_us_of, serving))
+                figures = await go(generator)
+                used_us = sum(map(exact_cpu_us_of, serving)) - before_us
             if set(figures["statuses"]) != {status}:
                 raise BenchImpossible(f"{name} was answered {figures['statuses']}")
-            found[name] = figures["cpu_us"]["server"]
+            found[name] = used_us / figures["answers"]
     return found
 
 
