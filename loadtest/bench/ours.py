@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import redis.asyncio as redis
@@ -46,7 +47,6 @@ _READY_S = 120.0
 _CATCH_UP_S = 30.0
 _LOOK_S = 0.01
 _OPENING_S = 1.0
-_REST_S = 8.0  # how long the service is watched at rest: what it does by itself comes once in up to some seconds
 _POLL_S = 8.0  # how long it is polled
 _POLLS_PER_S = 1_000
 _BUSY_PER_S_MAX = 80_000  # more than one core answers
@@ -128,18 +128,30 @@ class Ours:
         server = self.parts()["server"]
         load = Load([_STOCK_REQUEST] * int(_POLL_S * _POLLS_PER_S + 500), 64, 500, _POLL_S, _POLLS_PER_S)
         async with warm_load(load, self.port, {self.cores.rest}) as process:
-            calls, cpu_us, began_s = await self._calls(), cpu_us_of(server), time.monotonic()
-            await asyncio.sleep(_REST_S)
+            cpu_us, began_s = cpu_us_of(server), time.monotonic()
+            calls_per_s = await self._calls_per_s()
+            share = (cpu_us_of(server) - cpu_us) / 1e6 / (time.monotonic() - began_s)
+            cpu_us, began_s = cpu_us_of(server), time.monotonic()
+            figures: dict[str, Any]
+            figures, more_calls_per_s = await asyncio.gather(go(process), self._calls_per_s())
             lasted_s = time.monotonic() - began_s
-            calls_per_s, share = (await self._calls() - calls) / lasted_s, (cpu_us_of(server) - cpu_us) / 1e6 / lasted_s
-            calls, cpu_us, began_s = await self._calls(), cpu_us_of(server), time.monotonic()
-            figures = await go(process)
-            lasted_s = time.monotonic() - began_s
-            more_calls, more_share = await self._calls() - calls, (cpu_us_of(server) - cpu_us) / 1e6 / lasted_s
+            more_share = (cpu_us_of(server) - cpu_us) / 1e6 / lasted_s
         return figures | {
             "core_percent": (more_share - share) * 100 * lasted_s / figures["seconds"],
-            "store_calls_per_poll": (more_calls - calls_per_s * lasted_s) / max(1, figures["answers"]),
+            "store_calls_per_poll": (more_calls_per_s - calls_per_s) / _POLLS_PER_S,
         }
+
+    async def _calls_per_s(self) -> float:
+        """Return how often the gate is called in a second, the median of as many seconds as polls are measured.
+
+        What looks through the whole service now and then comes in a burst, which is no poll's.
+        """
+        rates = []
+        for _ in range(int(_POLL_S)):
+            calls, began_s = await self._calls(), time.monotonic()
+            await asyncio.sleep(1)
+            rates.append((await self._calls() - calls) / (time.monotonic() - began_s))
+        return median(rates)
 
     async def _calls(self) -> int:
         # This very call counts too; so it does on both sides of a difference.

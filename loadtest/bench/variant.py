@@ -34,7 +34,7 @@ def create_app_without_metrics() -> ASGIApp:
     def unwatched(_: Instruments, scope: Scope, send: Send, request_id: str) -> Send:  # noqa: ARG001  as the instruments'
         return send
 
-    for name, replacement in {"claim": nothing, "stock_picture": nothing, "run": idle, "watched": unwatched}.items():
+    for name, replacement in {"claims": nothing, "stock_picture": nothing, "run": idle, "watched": unwatched}.items():
         if not hasattr(Instruments, name):
             raise AttributeError(f"the instruments have no {name}: this measurement must follow them")
         setattr(Instruments, name, replacement)

@@ -61,8 +61,7 @@ def test_winners_and_changes_are_logged_and_one_in_so_many_of_the_rest(caplog: p
     journal = Journal(100)
     instruments = Instruments(None, journal)
     with caplog.at_level(logging.INFO, "grab_service.requests"):
-        for number in range(250):
-            instruments.claim(f"r{number}", "s", _SOLD_OUT, 0.001)
+        instruments.claims([(f"r{number}", "s", _SOLD_OUT, 0.0) for number in range(250)], 0.001)
         journal.claim("w", "s", Ending.OK)
         journal.claim("x", "s", Ending.REPLAY)
         journal.other("a", "/v1/admin/stocks/{stock_id}/pause", "POST", 200, 0.1)
@@ -81,6 +80,6 @@ def test_no_request_is_logged_if_the_setting_says_so(caplog: pytest.LogCaptureFi
     journal = Journal(0)
     with caplog.at_level(logging.INFO, "grab_service.requests"):
         journal.claim("w", "s", Ending.OK)
-        Instruments(None, journal).claim("r", "s", _SOLD_OUT, 0.1)
+        Instruments(None, journal).claims([("r", "s", _SOLD_OUT, 0.0)], 0.1)
         journal.other("a", "/x", "POST", 500, 0.1)
     assert caplog.records == []

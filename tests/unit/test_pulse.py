@@ -13,8 +13,7 @@ from grab_service.api.reply import Reply
 
 def answer(instruments: Instruments, status: int, seconds: float, times: int = 1) -> None:
     """Count claims that were answered."""
-    for _ in range(times):
-        instruments.claim("r", "s", Reply(status, b"", ending=Ending.SOLD_OUT), seconds)
+    instruments.claims([("r", "s", Reply(status, b"", ending=Ending.SOLD_OUT), 0.0)] * times, seconds)
     instruments.flush()
 
 

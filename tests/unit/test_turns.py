@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Iterable
 
+from grab_service.api.instruments import Answered
+from grab_service.api.reply import Reply
 from grab_service.api.turns import REFUSALS, SLICE, WAITING_MAX, Turns
 from grab_service.places import Places
+
+_REPLY = Reply(201, b"{}")
+
+
+def _uncounted(answered: Iterable[Answered], now_s: float) -> None:
+    """Count nothing."""
+    del answered, now_s
 
 
 class _Kept:
@@ -29,7 +40,7 @@ def _comes(turns: Turns, kept: _Kept, data: bytes) -> bool:
 
 async def test_a_turn_carries_a_slice_and_the_next_ones_the_rest_in_order() -> None:
     """200 come in one turn: each further turn lets a slice in, those who wait before newcomers."""
-    turns, kept = Turns(Places(10_000)), _Kept()
+    turns, kept = Turns(Places(10_000), _uncounted), _Kept()
     assert not any(_comes(turns, kept, b"%d" % number) for number in range(200))
     assert kept.seen == []
     await asyncio.sleep(0)
@@ -56,29 +67,37 @@ class _Wire:
         self.sent.append(data)
 
 
-async def test_answers_are_sent_together_in_their_order_when_the_turn_is_over() -> None:
-    """Or before, when somebody asks for it; a connection that has ended is passed over."""
-    turns, wire, ended = Turns(Places(1)), _Wire(), _Wire(is_closed=True)
-    turns.answer(wire, b"a")
-    turns.answer(ended, b"b")
-    turns.answer(wire, b"c")
-    assert wire.sent == []
+async def test_answers_are_sent_and_counted_together_in_their_order_when_the_turn_is_over() -> None:
+    """Or before, when somebody asks for it; a connection that has ended is passed over, its claim is counted."""
+    counted: list[str] = []
+
+    def count(answered: Iterable[Answered], now_s: float) -> None:
+        assert now_s >= began_s
+        counted.extend(request_id for request_id, *_ in answered)
+
+    turns, wire, ended = Turns(Places(1), count), _Wire(), _Wire(is_closed=True)
+    began_s = time.monotonic()
+    for transport, name in ((wire, "a"), (ended, "b"), (wire, "c")):
+        turns.answer(transport, name.encode(), (name, "stock", _REPLY, began_s))
+    assert (wire.sent, counted) == ([], [])
     await asyncio.sleep(0)
     assert (wire.sent, ended.sent) == ([b"a", b"c"], [])
-    turns.answer(wire, b"d")
+    assert counted == ["a", "b", "c"]
+    turns.answer(wire, b"d", ("d", "stock", _REPLY, began_s))
     turns.send()
     assert wire.sent == [b"a", b"c", b"d"]
     await asyncio.sleep(0)
-    turns.answer(wire, b"e")
+    turns.answer(wire, b"e", ("e", "stock", _REPLY, began_s))
     await asyncio.sleep(0)
     assert wire.sent == [b"a", b"c", b"d", b"e"]
+    assert counted == ["a", "b", "c", "d", "e"]
 
 
 async def test_without_places_a_turn_carries_more_for_they_are_refusals() -> None:
     """All places taken: a turn's refusals go out at once, and the rest in the next turns."""
     places, kept = Places(1), _Kept()
     places.take("stock")
-    turns = Turns(places)
+    turns = Turns(places, _uncounted)
     assert sum(_comes(turns, kept, b"") for _ in range(2 * REFUSALS)) == REFUSALS
     await asyncio.sleep(0)
     assert len(kept.seen) == 2 * REFUSALS
@@ -87,7 +106,7 @@ async def test_without_places_a_turn_carries_more_for_they_are_refusals() -> Non
 
 async def test_who_is_one_too_many_of_those_who_wait_is_refused_at_once() -> None:
     """Places are free, but too many wait: the next ones are refused before those who wait are served."""
-    turns, kept = Turns(Places(10_000)), _Kept()
+    turns, kept = Turns(Places(10_000), _uncounted), _Kept()
     refused = [_comes(turns, kept, b"") for _ in range(WAITING_MAX + 10)]
     assert refused == [False] * WAITING_MAX + [True] * 10
     assert turns.are_full

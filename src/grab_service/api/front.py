@@ -16,13 +16,14 @@ from grab_service.api.claims import Asked
 from grab_service.api.ending import Ending
 from grab_service.api.heads import CLAIMS_BEGIN, CLAIMS_END, CLAIMS_PREFIX, CLAIMS_SUFFIX, Heads
 from grab_service.api.incoming import Headers, Incoming, Reception, Replay, refuse_content
+from grab_service.api.instruments import Answered
 from grab_service.api.problems import Code
 from grab_service.api.refusals import Refusals
 from grab_service.api.reply import Reply
 from grab_service.api.safe_headers import completed
 from grab_service.api.scopes import Surface, surface_of
 from grab_service.api.service import Service
-from grab_service.api.turns import Turns
+from grab_service.api.turns import Transport, Turns
 from grab_service.claimant import Claimant
 from grab_service.confirm import Settled
 from grab_service.signatures import looks_signed
@@ -45,7 +46,6 @@ class Front:
 
     Attributes:
         serves_claims: Whether claims are answered here.
-        count: Counts a claim that was answered.
         places: Counts the claims under way.
         turns: Lets claims in that connections hold, a slice a turn.
         heads: Those of the claims that connections hold.
@@ -58,10 +58,9 @@ class Front:
         self.serves_claims = Surface.PUBLIC in surface
         self._service = service
         self._instruments = service.instruments
-        self.count = service.instruments.claim
         self._claims = service.claims
         self.places = service.places
-        self.turns = Turns(self.places)
+        self.turns = Turns(self.places, service.instruments.claims)
         self._refusals = Refusals(_FULL)
         self.reception = Reception(service.proxies)
         self.heads = Heads(self.reception)
@@ -92,25 +91,29 @@ class Front:
         start, body = reply.messages(request_id)
         await send(start)
         await send(body)
-        self.count(request_id, stock_id, reply, monotonic() - began_s)
+        self.count((request_id, stock_id, reply, began_s))
 
     def is_full(self, stock_id: str) -> bool:
         """Whether the next claim of a stock has to be turned away."""
         return self.turns.are_full or self.places.are_full(stock_id)
 
-    def turn_away(self, stock_id: str, began_s: float, of_every_answer: Sequence[tuple[bytes, bytes]]) -> bytes | None:
-        """Return the whole answer to a claim for which there is no place, counted; None if there is one.
+    def turn_away(
+        self, transport: Transport, stock_id: str, began_s: float, of_every_answer: Sequence[tuple[bytes, bytes]]
+    ) -> bool:
+        """Answer a claim for which there is no place; return False if there is one.
 
         Args:
+            transport: Where the answer goes.
             stock_id: What is claimed.
             began_s: When the claim came, on the monotonic clock.
             of_every_answer: Headers that the server adds.
         """
         if not self.is_full(stock_id):
-            return None
+            return False
         request_id = self.reception.new_id()
-        self.count(request_id, stock_id, _TURNED_AWAY, monotonic() - began_s)
-        return self._refusals.answer(request_id.encode(), of_every_answer)
+        answer = self._refusals.answer(request_id.encode(), of_every_answer)
+        self.turns.answer(transport, answer, (request_id, stock_id, _TURNED_AWAY, began_s))
+        return True
 
     def at_once(self, stock_id: str, incoming: Incoming, now_s: float) -> Reply | Asked:
         """Answer a claim without a body, or return what the stores have to be asked; a place is taken for it then.
@@ -152,6 +155,10 @@ class Front:
         if reply is not None:
             self.places.leave(claim.counter.stock.stock_id)
         return reply
+
+    def count(self, answered: Answered) -> None:
+        """Count a claim whose answer goes out now, or to nobody."""
+        self._instruments.claims((answered,), monotonic())
 
     async def _claim(self, stock_id: str, incoming: Incoming, receive: Receive, now_s: float) -> Reply:
         try:

@@ -1,6 +1,6 @@
 """What an API process measures of its own work: claims by outcome, durations, requests under way, its event loop.
 
-The way of a claim pays one call with a few additions to places that were found before.
+The way of a claim pays a few additions to places that were found before, in one call for all of a turn.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from time import perf_counter
@@ -47,6 +47,9 @@ _TICK_S = 0.25
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _MEMORY_FILE = Path("/proc/self/statm")
 
+# A claim: its request id, what was claimed, the answer, and when it came by the monotonic clock.
+Answered = tuple[str, str, Reply, float]
+
 
 class Instruments:
     """Counts and durations of this process, on a sheet that all processes of the service sum up.
@@ -77,23 +80,27 @@ class Instruments:
         """Count the claims of a stock by its name from now on."""
         self._claims[stock_id] = self._places_of(stock_id)
 
-    def claim(self, request_id: str, stock_id: str, reply: Reply, seconds: float) -> None:
-        """Count an answered claim, and log it if it was won."""
-        status = reply.status
-        ending = reply.ending or OF_STATUS[status]
-        self._words[self._claims.get(stock_id, self._unknown) + ending] += 1
-        kind = status // 100
-        # The shared sheet is told of many together: adding to it costs three times as much.
-        self._took[kind][0 if seconds <= _FIRST_BOUND_S else bisect_left(DURATION_BOUNDS_S, seconds)] += 1
-        self._took_s[kind] += seconds
-        if status < _REFUSED:
-            self._journal.claim(request_id, stock_id, ending)
-            return
-        self._until_logged -= 1
-        if not self._until_logged:
-            self._until_logged = self._one_in
-            told = stock_id if stock_id in self._claims else UNKNOWN_STOCK
-            self._journal.refused(request_id, told, ending, seconds)
+    def claims(self, answered: Iterable[Answered], now_s: float) -> None:
+        """Count claims that were answered at this instant of the monotonic clock, and log those that were won."""
+        words, places, unknown = self._words, self._claims, self._unknown
+        took, took_s = self._took, self._took_s
+        for request_id, stock_id, reply, began_s in answered:
+            status, _, _, _, ending = reply
+            ending = ending or OF_STATUS[status]
+            words[places.get(stock_id, unknown) + ending] += 1
+            seconds = now_s - began_s
+            kind = status // 100
+            # The shared sheet is told of many together: adding to it costs three times as much.
+            took[kind][0 if seconds <= _FIRST_BOUND_S else bisect_left(DURATION_BOUNDS_S, seconds)] += 1
+            took_s[kind] += seconds
+            if status < _REFUSED:
+                self._journal.claim(request_id, stock_id, ending)
+                continue
+            self._until_logged -= 1
+            if not self._until_logged:
+                self._until_logged = self._one_in
+                told = stock_id if stock_id in places else UNKNOWN_STOCK
+                self._journal.refused(request_id, told, ending, seconds)
 
     def script(self, seconds: float) -> None:
         """Count a call of the gate that carried a batch of claims."""

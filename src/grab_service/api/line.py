@@ -26,6 +26,7 @@ from grab_service.api.heads import (
     TRANSFER_ENCODING,
 )
 from grab_service.api.incoming import Incoming
+from grab_service.api.instruments import Answered
 from grab_service.api.reply import Reply
 from grab_service.api.wire import encoded
 from grab_service.confirm import Settled
@@ -98,10 +99,12 @@ class _UnderWay:
         self.response_complete = True
         claim = self._claim
         request_id = claim.incoming.request_id
+        answered = (request_id, claim.counter.stock.stock_id, reply, self._began_s)
         try:
             if not self.disconnected:
-                self._line.tell_last(self._front, request_id, reply, keeps_alive=self.keep_alive)
-            self._front.count(request_id, claim.counter.stock.stock_id, reply, monotonic() - self._began_s)
+                self._line.tell_last(self._front, answered, keeps_alive=self.keep_alive)
+            else:
+                self._front.count(answered)
         except Exception:  # noqa: BLE001  whoever is told next must not suffer for this connection
             _log.exception("the answer to request %s could not be sent", request_id)
             self._line.transport.close()
@@ -217,12 +220,8 @@ class Line(HttpToolsProtocol):
         stock_id = heads.stock_of(data)
         if stock_id is None:
             return False
-        answer = front.turn_away(stock_id, began_s, self.server_state.default_headers)
-        if answer is None:
-            return False
         self._used_s = began_s
-        front.turns.answer(self.transport, answer)
-        return True
+        return front.turn_away(self.transport, stock_id, began_s, self.server_state.default_headers)
 
     def on_message_begin(self) -> None:
         """Begin a request."""
@@ -266,18 +265,19 @@ class Line(HttpToolsProtocol):
         found = front.at_once(stock_id, incoming, began_s)
         if isinstance(found, Reply):
             request_id = incoming.request_id
-            front.turns.answer(self.transport, encoded(found, request_id, self.server_state.default_headers))
-            front.count(request_id, stock_id, found, monotonic() - began_s)
+            answer = encoded(found, request_id, self.server_state.default_headers)
+            front.turns.answer(self.transport, answer, (request_id, stock_id, found, began_s))
             return found.status not in _OF_STRANGERS
         self.cycle = cycle = _UnderWay(self, front, found, began_s)
         cycle.ask()
         return True
 
-    def tell_last(self, front: Front, request_id: str, reply: Reply, *, keeps_alive: bool) -> None:
+    def tell_last(self, front: Front, answered: Answered, *, keeps_alive: bool) -> None:
         """Answer the claim that waited, and go on or end."""
+        request_id, _, reply, _ = answered
         if not keeps_alive:
             reply = reply._replace(headers=reply.headers + _CLOSES)
-        front.turns.answer(self.transport, encoded(reply, request_id, self.server_state.default_headers))
+        front.turns.answer(self.transport, encoded(reply, request_id, self.server_state.default_headers), answered)
         if not keeps_alive:
             front.turns.send()
             self.transport.close()

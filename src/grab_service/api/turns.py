@@ -5,17 +5,20 @@ replies among them; so winners wait for those who come after them, and places st
 of claims and a slice of refusals, and the rest waits in order of arrival for the next turns.  What waits is one short
 request for each connection.
 
-A turn reads from its connections first, then handles the claims that came, then sends their answers: the same code
-runs again and again, out of the processor's caches.  Done claim by claim, the same work took a fifth longer
-(``docs/adr/0015-a-turn-does-one-thing-after-the-other.md``).
+A turn reads from its connections first, then handles the claims that came, then sends their answers and counts them:
+the same code runs again and again, out of the processor's caches.  Done claim by claim, the same work took a fifth
+longer (``docs/adr/0015-a-turn-does-one-thing-after-the-other.md``).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Protocol
 
+from grab_service.api.instruments import Answered
 from grab_service.places import Places
 
 SLICE = 64  # claims of one turn, some 4 ms
@@ -46,12 +49,15 @@ class Turns:
 
     Args:
         places: Counts the claims under way.
+        count: Counts claims that were answered at an instant of the monotonic clock.
     """
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, count: Callable[[Iterable[Answered], float], None]) -> None:
         self._places = places
+        self._count = count
         self._waiting: deque[tuple[Receiver, bytes, float]] = deque()
         self._answers: list[tuple[Transport, bytes]] = []
+        self._answered: list[Answered] = []
         self._let_in = self._refused = 0
         self._is_due = False
 
@@ -82,18 +88,21 @@ class Turns:
         waiting.append((receiver, data, now_s))
         return True
 
-    def answer(self, transport: Transport, answer: bytes) -> None:
-        """Send an answer when the claims of this turn are handled."""
+    def answer(self, transport: Transport, answer: bytes, answered: Answered) -> None:
+        """Send an answer when the claims of this turn are handled, and count it then."""
         if not self._answers:
             asyncio.get_running_loop().call_soon(self.send)
         self._answers.append((transport, answer))
+        self._answered.append(answered)
 
     def send(self) -> None:
         """Send what there is to be sent."""
         answers, self._answers = self._answers, []
+        answered, self._answered = self._answered, []
         for transport, answer in answers:
             if not transport.is_closing():
                 transport.write(answer)
+        self._count(answered, monotonic())
 
     def _begin(self) -> None:
         """Begin a turn."""
