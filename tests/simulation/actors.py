@@ -342,9 +342,8 @@ class Api:
             waiting: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
             reply = self._claims.ask(claim, waiting)
             if reply is None:
-                settled: Settled | Exception
                 try:
-                    settled = await waiting
+                    settled: Settled | Exception = await waiting
                 except GateUnavailable as error:
                     settled = error
                 reply = self._claims.told(claim, settled)
