@@ -8,7 +8,7 @@ Told_contra = TypeVar("Told_contra", contravariant=True)
 
 
 class Claimant(Protocol[Told_contra]):
-    """Is told once what his claim has come to: a future, or what costs less than one."""
+    """Is told what his claim has come to, once for each time that it was queued: a future, or what costs less."""
 
     def done(self) -> bool:
         """Whether he waits no more; then he is not to be told anything."""

@@ -3,7 +3,7 @@
 While one call is in flight, arrivals queue up; the next call takes them all, in order of arrival.
 So the gate is asked once for many users exactly when there are many, and a request costs neither
 a task nor a round trip.  Whoever waits is handed on with the gate's answer: a winner waits for the
-ledger as well, and is told once.
+ledger as well, and is told when it has spoken.
 
 A call that fails is told to everybody who was here when it began, so nobody waits for more than
 the rest of one call and the whole of the next, however many are waiting, and for the turns of the

@@ -7,7 +7,7 @@ a repeat gives the same answer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, cast
@@ -22,7 +22,6 @@ from grab_service.lean import make_lean
 from grab_service.stock import Stock
 
 _SCAN_COUNT = 500  # fields that one read takes: claims of other stocks must not wait for it
-_NUMBERS = 4  # of a holding
 _CONNECTION_STATE = "db.client.connection.state"
 OK = "ok"  # the verdict of the watch on an invariant that holds
 
@@ -77,18 +76,6 @@ class Holding(NamedTuple):
         """Read ``claim_no:epoch:ms-seq``."""
         claim_no, epoch, ms, seq = text.replace("-", ":").split(":")
         return cls(int(claim_no), int(epoch), StreamId(int(ms), int(seq)))
-
-    @classmethod
-    def parse_all(cls, texts: Sequence[str]) -> Iterator[Holding]:
-        """Read many of them in one pass.
-
-        Raises:
-            ValueError: One is written otherwise.
-        """
-        numbers = list(map(int, ":".join(texts).replace("-", ":").split(":"))) if texts else []
-        if len(numbers) != _NUMBERS * len(texts):
-            raise ValueError("a holding is not written claim_no:epoch:ms-seq")
-        return map(cls, numbers[::4], numbers[1::4], map(StreamId, numbers[2::4], numbers[3::4]))
 
 
 class Answer(NamedTuple):
@@ -184,9 +171,12 @@ class Gate:
             (keys.rules, keys.free, keys.holders, keys.claims, keys.refused, keys.round_taken, keys.class_tier_taken),
             user_refs,
         )
-        epoch, now_ms, letters, *texts = reply
-        holdings = Holding.parse_all(texts)
-        return [Answer(letter, epoch, now_ms, next(holdings) if letter in "HW" else None) for letter in letters]
+        epoch, now_ms, letters, *holdings = reply
+        holding = iter(holdings)
+        return [
+            Answer(letter, epoch, now_ms, Holding.parse(next(holding)) if letter in "HW" else None)
+            for letter in letters
+        ]
 
     async def look(self, stock: Stock, user_ref: str) -> Answer:
         """Ask what a user holds of ``stock``; wins nothing."""

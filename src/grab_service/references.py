@@ -100,16 +100,18 @@ class StockCodes:
 
     def code(self, claim_no: int) -> str:
         """Return the code of a voucher by its number, 1 and up."""
-        if claim_no <= len(self._derived):
+        if 0 < claim_no <= len(self._derived):
             return self._derived[claim_no - 1]
         return self._codes.code(self._stock_id, claim_no)
 
     async def derive(self, quantity: int) -> None:
         """Derive the codes of so many vouchers, of more than 100,000 the first; other work goes on meanwhile."""
+        derived: list[str] = []
         for claim_no in range(1, min(quantity, _DERIVED_MAX) + 1):
-            self._derived.append(self._codes.code(self._stock_id, claim_no))
+            derived.append(self._codes.code(self._stock_id, claim_no))
             if claim_no % _DERIVED_AT_ONCE == 0:
                 await asyncio.sleep(0)
+        self._derived = derived
 
 
 def hash_of_code(written: str) -> bytes | None:

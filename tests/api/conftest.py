@@ -49,6 +49,7 @@ class Site:
         vault: A connection to its database.
         client: A client of its gate.
         settings: The settings its processes run with.
+        connections: The server's ends of those of the API that was served last.
     """
 
     campaign: Campaign
@@ -59,6 +60,7 @@ class Site:
     exit: AsyncExitStack
     worker_stop: asyncio.Event = field(default_factory=asyncio.Event)
     worker: asyncio.Task[None] | None = None
+    connections: set[Any] = field(default_factory=set)
 
     @property
     def stock_id(self) -> str:
@@ -127,6 +129,7 @@ class Site:
             timeout_keep_alive=60,  # a kept connection is never cut off just when a slow machine uses it again
         )
         server = uvicorn.Server(config)
+        self.connections = server.server_state.connections
         serving = asyncio.create_task(server.serve())
 
         async def stop() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from grab_service.api import turns
 from grab_service.api.line import Line
 from tests.api.conftest import Site
 from tests.support.ports import free_port
@@ -151,6 +155,62 @@ async def test_more_claims_at_once_than_a_turn_carries_are_all_answered(site: Si
     assert set(statuses) <= {200, 201}
     assert statuses.count(201) == 3
     for _, writer in lines:
+        writer.transport.abort()
+
+
+async def _line_of(site: Site, port: int | None) -> tuple[Line, asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection; return the server's end of it, and ours."""
+    before = set(site.connections)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    await wait_until(lambda: len(site.connections - before) == 1, "the connection is the server's")
+    [line] = site.connections - before
+    assert isinstance(line, Line)
+    return line, reader, writer
+
+
+async def test_what_follows_a_claim_that_is_turned_away_is_timed_for_itself(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A claim that waits to be refused, and a poll behind it: the poll took no longer than it has been there."""
+    monkeypatch.setattr(turns, "REFUSALS", 1)
+    api = await site.serve(inflight_max=1, confirm_timeout_ms=30_000)
+    port = api.base_url.port
+    await site.stop_worker()
+    holder, _, holding = await _line_of(site, port)
+    holder.data_received(_claim(site, site.stock_id, "u0"))
+
+    async def is_full() -> bool:
+        return "\ngrab_inflight_requests 1.0\n" in (await api.get("/metrics")).text
+
+    await wait_until(is_full, "the only place is taken")
+    began_s = time.monotonic()
+    (first, first_reader, first_writer), (second, second_reader, second_writer) = [
+        await _line_of(site, port) for _ in range(2)
+    ]
+    first.data_received(_claim(site, site.stock_id, "u1"))
+    second.data_received(_claim(site, site.stock_id, "u2"))
+    second.data_received(b"GET /v1/stock HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await _answer(first_reader))[0] == 503
+    assert [(await _answer(second_reader))[0] for _ in range(2)] == [503, 200]
+    text = (await api.get("/metrics")).text
+    [sum_s] = re.findall(r'^http_request_duration_seconds_sum{.*route="/v1/stock".*} (.*)$', text, re.MULTILINE)
+    assert float(sum_s) <= time.monotonic() - began_s
+    for writer in (holding, first_writer, second_writer):
+        writer.transport.abort()
+
+
+async def test_nobody_passes_those_who_wait_when_too_many_do(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim that only the parser can read comes when as many wait as may: it is refused, who waited is served."""
+    monkeypatch.setattr(turns, "WAITING_MAX", 1)
+    api = await site.serve()
+    (first, first_reader, first_writer), (second, second_reader, second_writer) = [
+        await _line_of(site, api.base_url.port) for _ in range(2)
+    ]
+    first.data_received(_claim(site, site.stock_id, "u1"))
+    second.data_received(_claim(site, site.stock_id, "u2", "Connection: keep-alive\r\n"))
+    assert (await _answer(second_reader))[0] == 503
+    assert (await _answer(first_reader))[0] == 201
+    for writer in (first_writer, second_writer):
         writer.transport.abort()
 
 

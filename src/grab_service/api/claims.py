@@ -137,10 +137,10 @@ class Claims:
     def told(self, claim: Asked, settled: Settled | Exception) -> Reply | None:
         """Return the answer to a claim about which the stores have been asked; None if they must be asked again."""
         request_id, language, counter = claim.incoming.request_id, claim.incoming.language, claim.counter
-        if isinstance(settled, Exception):
-            if isinstance(settled, GateUnavailable):
-                return busy(Ending.BUSY_GATE, request_id, language, "The gate did not answer.")
-            raise settled
+        if isinstance(settled, GateUnavailable):
+            return busy(Ending.BUSY_GATE, request_id, language, "The gate did not answer.")
+        if isinstance(settled, Exception):  # the desk has logged it, once for all who waited
+            return problems.reply(Code.SYSTEM_ERROR, request_id, language)
         answer, outcome = settled
         if answer.epoch < counter.confirmations.vault_epoch:
             return problems.reply(Code.SYSTEM_BUSY, request_id, language, detail="The gate is being recovered.")

@@ -123,7 +123,7 @@ class Front:
             incoming: The request.
             now_s: This process's monotonic clock.
         """
-        if self.places.are_short and self.places.are_full(stock_id):
+        if (self.places.are_short or self.turns.are_full) and self.is_full(stock_id):
             return _FULL.filled_in(incoming.request_id)
         try:
             known = self._claims.answer_at_once(stock_id, incoming, now_s)

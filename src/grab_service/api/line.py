@@ -107,6 +107,7 @@ class _UnderWay:
                 self._front.count(answered)
         except Exception:  # noqa: BLE001  whoever is told next must not suffer for this connection
             _log.exception("the answer to request %s could not be sent", request_id)
+            self._front.turns.send()  # it may be the rest that has failed
             self._line.transport.close()
 
 
@@ -184,6 +185,7 @@ class Line(HttpToolsProtocol):
         self._is_queued = False
         if self.transport.is_closing():
             return
+        self._began_s = since_s  # also of what follows it
         if not (is_too_much and self._turns_away(data, since_s)):
             self._take_in(data, since_s)
         if self._later:
@@ -195,7 +197,6 @@ class Line(HttpToolsProtocol):
 
     def _take_in(self, data: bytes, began_s: float) -> None:
         """Read a claim: like one of its shape that was read before, else with the parser."""
-        self._began_s = began_s
         cycle, front, heads = self.cycle, self._front, self._heads
         if front is None or heads is None or not (self._is_between and (cycle is None or cycle.response_complete)):
             super().data_received(data)

@@ -261,6 +261,7 @@ class Service:
         return {each.campaign_id: str(each.version) for each in peppers if each.campaign_id not in faults}
 
     def _take_in(self, campaigns: dict[str, Campaign], versions: Mapping[str, str]) -> None:
+        new: list[Counter] = []
         for campaign in campaigns.values():
             for stock in campaign.stocks():
                 if stock.stock_id not in self.counters:
@@ -268,7 +269,8 @@ class Service:
                     counter.pepper_version = versions[campaign.campaign_id]
                     self.counters[stock.stock_id] = counter
                     self.instruments.know(stock.stock_id)
-                    self._keep(counter.codes.derive(stock.quantity))
+                    new.append(counter)
+        self._keep(_derive_codes(new))
         self.campaigns = campaigns
         if self._watch is not None:
             self._watch.cancel()
@@ -325,6 +327,12 @@ class Service:
                 _log.error("the gate's function library is missing or not this version's: run 'grab recover'")
             self.library_is_ours = is_ours
             await asyncio.sleep(_LIBRARY_CHECK_S)
+
+
+async def _derive_codes(counters: Iterable[Counter]) -> None:
+    """Derive the codes of stocks before anybody waits for one, one stock after the other."""
+    for counter in counters:
+        await counter.codes.derive(counter.stock.quantity)
 
 
 def _now_ms() -> int:
