@@ -133,6 +133,13 @@ async def redis_client(valkey_server: embedded.Server) -> AsyncIterator[redis.Re
 
 
 @pytest.fixture
+async def empty_gate(redis_client: redis.Redis) -> redis.Redis:
+    """The same, for a test whose campaign has no id of its own: nothing is left there of another's vault."""
+    await redis_client.flushdb()
+    return redis_client
+
+
+@pytest.fixture
 def campaign_id() -> str:
     """A campaign id that no other test of this process uses."""
     return f"test-{next(_campaign_numbers)}"

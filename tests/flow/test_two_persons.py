@@ -161,7 +161,7 @@ async def test_two_persons_store_a_campaign_and_open_its_gate(
     vault: asyncpg.Connection,
     database_url: str,
     valkey_server: embedded.Server,
-    redis_client: redis.Redis,
+    empty_gate: redis.Redis,
     tmp_path: Path,
 ) -> None:
     """With the vault's policy alone: neither is done by one, nor approved by whoever has asked, nor done twice."""
@@ -189,7 +189,7 @@ async def test_two_persons_store_a_campaign_and_open_its_gate(
     again = office.run("recover", "--request", number, by="li")
     assert (again.returncode, "used already" in again.stderr) == (1, True)
     stocks = await stored_stocks(vault)
-    assert all(counts.is_open for counts in await Gate(redis_client).counts(stocks))
+    assert all(counts.is_open for counts in await Gate(empty_gate).counts(stocks))
     done = await vault.fetch("SELECT action, subject FROM admin_deeds WHERE request_no IS NOT NULL ORDER BY deed_no")
     assert [tuple(row) for row in done] == [("open", "li"), ("recover", "li")]
 

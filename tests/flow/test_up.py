@@ -190,12 +190,10 @@ async def test_each_server_keeps_every_promise_of_a_claim(rehearsal: Rehearsal, 
 
 
 async def test_named_servers_are_used_instead_of_own(
-    rehearsal: Rehearsal, database_url: str, valkey_server: object, redis_client: redis.Redis
+    rehearsal: Rehearsal, database_url: str, valkey_server: object, empty_gate: redis.Redis
 ) -> None:
     """With both URLs set, only the API and the ledger worker are children."""
-    # The vault is new and the gate is not: another test may have sold this campaign there.
-    async for key in redis_client.scan_iter("*qijiang-2023*"):
-        await redis_client.delete(key)
+    assert await empty_gate.dbsize() == 0
     gate_url: str = valkey_server.url  # type: ignore[attr-defined]  # a Server; its module is not for tests of the outside
     await rehearsal.start(GRAB_REDIS_URL=gate_url, GRAB_DATABASE_URL=database_url)
     assert rehearsal.pid("valkey") is rehearsal.pid("postgres") is None
